@@ -1,0 +1,116 @@
+// Inputs, outputs and reference of a case.
+#include "harness/case_data.h"
+
+#include "harness/gpu.h"
+#include "harness/host_memory.h"
+#include "harness/seed.h"
+
+namespace attn {
+namespace {
+
+/// Up to here the CPU oracle answers in well under a second, and stays independent of the GPU.
+constexpr double kSmallFlops = 3e8;
+/// Beyond this the CPU oracle takes minutes.
+constexpr double kCpuFlops = 1e11;
+
+bool has_padding(const TensorSpec& spec) { return spec.storage_elements != spec.elements(); }
+
+}  // namespace
+
+Fixture::Fixture(const PlanItem& item, MemorySpace space, std::uint64_t seed)
+    : family_(item.family),
+      seed_(seed),
+      case_id_(item.case_id),
+      specs_(item.problem->tensor_specs()) {
+  for (const TensorSpec& spec : specs_) buffers_.emplace_back(space, spec.storage_bytes());
+  hashes_.resize(specs_.size());
+}
+
+void Fixture::fill_inputs(std::uint32_t padding) {
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    const TensorSpec& spec = specs_[i];
+    if (spec.role == TensorRole::kOutput) continue;
+    buffers_[i].poison(padding);
+    const auto fill = buffers_[i].space() == MemorySpace::kDevice ? gpu::fill_input : host::fill_input;
+    fill(spec, buffers_[i].data(), family_, tensor_key(seed_, case_id_, spec.name));
+    hashes_[i] = buffers_[i].hash();
+  }
+}
+
+void Fixture::reset(std::uint32_t padding, std::uint32_t poison) {
+  fill_inputs(padding);
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (specs_[i].role == TensorRole::kOutput) buffers_[i].poison(poison);
+  }
+}
+
+void Fixture::poison(std::uint32_t pattern) {
+  bool padded = false;
+  for (const TensorSpec& spec : specs_)
+    padded = padded || (spec.role != TensorRole::kOutput && has_padding(spec));
+  if (padded) fill_inputs(pattern);
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (specs_[i].role == TensorRole::kOutput) buffers_[i].poison(pattern);
+  }
+}
+
+std::vector<void*> Fixture::pointers() const {
+  std::vector<void*> pointers;
+  for (const Buffer& buffer : buffers_) pointers.push_back(buffer.data());
+  return pointers;
+}
+
+std::size_t Fixture::bytes(bool outputs) const {
+  std::size_t sum = 0;
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if ((specs_[i].role == TensorRole::kOutput) == outputs) sum += buffers_[i].bytes();
+  }
+  return sum;
+}
+
+std::optional<std::string> Fixture::damage() const {
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    const std::string name(specs_[i].name);
+    if (!buffers_[i].guards_intact()) return "wrote outside " + name;
+    if (specs_[i].role != TensorRole::kOutput && buffers_[i].hash() != hashes_[i])
+      return "changed its input " + name;
+  }
+  return std::nullopt;
+}
+
+void CaseData::select(const PlanItem& item) {
+  if (item_ && item_->case_id == item.case_id && item_->family == item.family) return;
+  forget();
+  item_ = item;
+}
+
+void CaseData::forget() {
+  item_.reset();
+  for (auto& fixture : fixtures_) fixture.reset();
+  reference_.reset();
+  reference_tried_ = false;
+}
+
+Fixture& CaseData::fixture(MemorySpace space) {
+  auto& fixture = fixtures_[space == MemorySpace::kDevice];
+  if (!fixture) {
+    fixture = std::make_unique<Fixture>(*item_, space, seed_);
+    fixture->reset(0, 0);
+  }
+  return *fixture;
+}
+
+const AnyReference* CaseData::reference() {
+  if (reference_tried_) return reference_.get();
+  reference_tried_ = true;
+  const double flops = item_->problem->work().mma_flops;
+  const bool on_device = machine_.gpu && flops > kSmallFlops;
+  if (!on_device && flops > kCpuFlops) return nullptr;
+  const MemorySpace space = on_device ? MemorySpace::kDevice : MemorySpace::kHost;
+  const bool borrowed = !has_fixture(space);
+  reference_ = item_->problem->reference(fixture(space).pointers(), space);
+  if (borrowed) fixtures_[on_device].reset();  // no backend asked for data there
+  return reference_.get();
+}
+
+}  // namespace attn

@@ -1,0 +1,73 @@
+// The data of one case: its inputs and output where backends want them, and the right answer.
+// Backends of the same case share it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/buffer.h"
+#include "harness/environment.h"
+#include "harness/plan.h"
+
+namespace attn {
+
+/// Inputs and outputs of a problem in one memory space, in the order of its tensor_specs.
+class Fixture {
+ public:
+  Fixture(const PlanItem& item, MemorySpace space, std::uint64_t seed);
+
+  /// Writes the inputs; the padding between their elements gets `padding`, the outputs `poison`.
+  void reset(std::uint32_t padding, std::uint32_t poison);
+  /// Poisons the outputs and, where there is any, the padding of the inputs.
+  void poison(std::uint32_t pattern);
+
+  std::vector<void*> pointers() const;
+  const Buffer& output() const { return buffers_.back(); }
+  DType output_dtype() const { return specs_.back().dtype; }
+  const std::vector<TensorSpec>& specs() const { return specs_; }
+  std::size_t bytes(bool outputs) const;
+  /// One sentence when an input or a guard band changed since the last reset or poison.
+  std::optional<std::string> damage() const;
+
+ private:
+  void fill_inputs(std::uint32_t padding);
+
+  InputFamily family_;
+  std::uint64_t seed_;
+  std::string case_id_;
+  std::vector<TensorSpec> specs_;
+  std::vector<Buffer> buffers_;
+  std::vector<std::uint64_t> hashes_;  // of the inputs
+};
+
+/// Fixtures and reference of the case that is being worked on.
+class CaseData {
+ public:
+  CaseData(const Machine& machine, std::uint64_t seed) : machine_(machine), seed_(seed) {}
+
+  /// Lets go of the previous case if `item` belongs to another one.
+  void select(const PlanItem& item);
+  bool has_fixture(MemorySpace space) const { return slot(space) != nullptr; }
+  Fixture& fixture(MemorySpace space);
+  /// The answer, computed on first use; null when the case is too big for any oracle here.
+  const AnyReference* reference();
+  void forget();
+
+ private:
+  const std::unique_ptr<Fixture>& slot(MemorySpace space) const {
+    return fixtures_[space == MemorySpace::kDevice];
+  }
+
+  const Machine& machine_;
+  std::uint64_t seed_;
+  std::optional<PlanItem> item_;
+  std::array<std::unique_ptr<Fixture>, 2> fixtures_;  // host, device
+  std::unique_ptr<AnyReference> reference_;
+  bool reference_tried_ = false;
+};
+
+}  // namespace attn

@@ -1,0 +1,29 @@
+// CUDA errors become exceptions that name the call, the file and the line, in every build.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace attn {
+
+/// A failed call of the CUDA runtime; `code` tells memory exhaustion from a lost context.
+class CudaError : public std::runtime_error {
+ public:
+  CudaError(cudaError_t error, const char* call, const char* file, int line)
+      : std::runtime_error(std::string(call) + ": " + cudaGetErrorString(error) + " (" + file + ":" +
+                           std::to_string(line) + ")"),
+        code(error) {}
+  cudaError_t code;
+};
+
+inline void check_cuda(cudaError_t error, const char* call, const char* file, int line) {
+  if (error != cudaSuccess) throw CudaError(error, call, file, line);
+}
+
+}  // namespace attn
+
+#define CUDA_CHECK(call) ::attn::check_cuda((call), #call, __FILE__, __LINE__)
+#define CUDA_CHECK_LAUNCH() \
+  ::attn::check_cuda(cudaGetLastError(), "kernel launch", __FILE__, __LINE__)

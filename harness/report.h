@@ -1,0 +1,17 @@
+// Rows as a table for people.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace attn {
+
+/// Prints every cell of the rows files (newest row of a key wins) as "table", "csv" or "markdown".
+/// Without files: the newest of each device under results/. Throws UsageError for what it cannot
+/// read.
+void print_report(std::vector<std::string> files, const std::string& format);
+
+/// Prints operators, backends and suites; with `suite`, the cells of that suite.
+void print_list(const std::string& suite);
+
+}  // namespace attn

@@ -1,0 +1,103 @@
+// The rows that the harness writes, schema 1; results/README.md and results/row.schema.json describe
+// them. Times in ns, sizes in bytes, missing values null.
+#pragma once
+
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/core/fields.h"
+#include "harness/core/status.h"
+#include "harness/gpu.h"
+#include "harness/statistics.h"
+
+namespace attn {
+
+using Json = nlohmann::ordered_json;
+
+inline constexpr int kSchemaVersion = 1;
+
+/// What was found when the output was compared with the reference.
+struct Check {
+  bool before = false;         ///< ok before timing
+  std::optional<bool> after;   ///< ok on the output of the last timed sample
+  double nerr_max = 0;         ///< largest error / tolerance
+  std::vector<std::int64_t> at;  ///< where, as an index of the output
+  std::string reference;       ///< "cpu_f64" or "gpu_f64"
+  bool bit_stable = false;     ///< two runs over different poison gave the same bits
+};
+
+struct Timing {
+  Summary cold;
+  Summary hot;
+  double host_launch_ns = 0;
+  std::size_t flush_bytes = 0;
+};
+
+struct MemoryUse {
+  std::size_t inputs = 0;
+  std::size_t outputs = 0;
+  std::size_t workspace = 0;
+  std::optional<std::size_t> hidden;  ///< taken besides, by libraries; unknown on a CPU
+  std::size_t lower_bound = 0;  ///< bytes that any implementation moves
+};
+
+/// How close the cold median is to the machine's limit.
+struct SpeedOfLight {
+  double pct = 0;
+  std::string bound;  ///< memory, mma, exp or launch
+  double limit_ns = 0;
+};
+
+struct CellRow {
+  std::string key;
+  std::string mode;  ///< verify or bench
+  std::string op;
+  std::optional<std::string> suite;
+  std::string backend;
+  std::string device;  ///< cuda or cpu
+  std::string math;
+  std::string numerics;
+  bool deterministic = true;
+  std::vector<FieldValue> fields;
+  std::string family;
+  Status status = Status::kOk;
+  std::optional<std::string> reason;
+  std::optional<Check> check;
+  std::optional<Timing> time;
+  std::optional<MemoryUse> memory;
+  std::optional<std::string> plan;
+  std::vector<gpu::KernelResources> kernels;
+  std::optional<SpeedOfLight> sol;
+  std::vector<std::string> flags;
+  std::string repro;
+};
+
+Json to_json(const CellRow& row);
+
+/// Reads a rows file. A last line without its newline is a torn write and is ignored; any other line
+/// that is no row of this schema throws UsageError naming file and line.
+std::vector<Json> read_rows(const std::string& path);
+
+/// Appends rows to `directory`/rows.jsonl, each flushed to the disk before `append` returns, so that
+/// a kill loses at most the row in flight.
+class RowFile {
+ public:
+  /// Makes the directory where needed and cuts a torn last line off; throws UsageError when the
+  /// file cannot be written.
+  explicit RowFile(const std::string& directory);
+  ~RowFile();
+  RowFile(const RowFile&) = delete;
+  RowFile& operator=(const RowFile&) = delete;
+
+  void append(const Json& row);
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+  int descriptor_ = -1;
+};
+
+}  // namespace attn

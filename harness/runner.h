@@ -1,0 +1,61 @@
+// One cell to one row: allocate, fill, poison, plan, run, verify, time. The only place that catches.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "harness/case_data.h"
+#include "harness/ceilings.h"
+#include "harness/cost_model.h"
+#include "harness/environment.h"
+#include "harness/plan.h"
+#include "harness/row.h"
+
+namespace attn {
+
+struct RunnerOptions {
+  bool timed = false;          ///< bench rather than verify
+  std::uint64_t seed = 1;
+  double sample_seconds = 0.5;  ///< spent on cold samples of a cell; hot samples get half of it
+  double cell_limit_s = 60;     ///< predicted to take longer on a CPU: TIMEOUT without a run
+};
+
+class Runner {
+ public:
+  Runner(const Machine& machine, RunnerOptions options, std::optional<Ceilings> ceilings)
+      : machine_(machine),
+        options_(options),
+        ceilings_(ceilings),
+        data_(machine, options.seed),
+        run_cost_(0) {}
+
+  /// Exactly one row, whatever happens.
+  CellRow run(const PlanItem& item);
+  /// A device error destroyed the GPU's context: nothing more can run in this process.
+  bool device_lost() const { return device_lost_; }
+
+ private:
+  struct Cell;  // what the steps of one cell share
+
+  CellRow describe(const PlanItem& item, const BackendInfo* info, const DeviceInfo& device) const;
+  const DeviceInfo& device_for(const BackendInfo& info) const;
+  void fail(CellRow& row, Status status, const std::string& reason);
+  void attempt(const PlanItem& item, CellRow& row);
+  bool fits(const PlanItem& item, const DeviceInfo& device, std::size_t workspace, CellRow& row);
+  void verify(Cell& cell, CellRow& row);
+  void time(Cell& cell, CellRow& row);
+  void check_again(Cell& cell, CellRow& row);
+  SpeedOfLight speed_of_light(const PlanItem& item, double ns) const;
+
+  const Machine& machine_;
+  RunnerOptions options_;
+  std::optional<Ceilings> ceilings_;
+  CaseData data_;
+  CostModel run_cost_;  // one run, by backend
+  bool device_lost_ = false;
+};
+
+/// The cell's identity for resuming: equal keys mean equal cell, seed, mode, binary and device.
+std::string row_key(const PlanItem& item, const Machine& machine, const RunnerOptions& options);
+
+}  // namespace attn

@@ -1,0 +1,78 @@
+// A sweep over planned cells: resumes where an earlier run stopped, keeps to its time budget, writes
+// every row at once, and sums up at the end.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "harness/plan.h"
+#include "harness/progress.h"
+#include "harness/runner.h"
+
+namespace attn {
+
+struct SweepOptions {
+  RunnerOptions runner;
+  std::string out;            ///< directory of the rows; empty: results/<device>/<UTC>_<sha7>
+  double time_budget_s = 0;   ///< 0: none
+  std::vector<std::string> argv;
+};
+
+/// Exit codes of the program.
+enum ExitCode : int { kExitOk = 0, kExitIncorrect = 1, kExitUsage = 2 };
+
+class Sweep {
+ public:
+  /// Finds or makes the rows file and drops the cells that it already holds. Throws UsageError when
+  /// the file cannot be read or written.
+  Sweep(std::vector<PlanItem> plan, const Machine& machine, SweepOptions options);
+
+  /// Cells that have no row yet.
+  const std::vector<PlanItem>& remaining() const { return remaining_; }
+  /// Runs one cell; empty when the budget is spent or the GPU is lost, and for every later call.
+  std::optional<CellRow> work_on(const PlanItem& item);
+  /// Writes the row and reports it.
+  void record(const PlanItem& item, const CellRow& row);
+  /// Prints the summary on stdout and what is left on stderr; returns the exit code.
+  int finish() const;
+
+ private:
+  struct Outcome {
+    std::string backend;
+    std::string status;
+    std::string reason;
+    double nerr_max = 0;
+  };
+  void open_rows();
+  bool out_of_budget(const PlanItem& item) const;
+  double predicted_rest() const;
+
+  const Machine& machine_;
+  SweepOptions options_;
+  std::size_t planned_;
+  bool suite_;
+  std::vector<PlanItem> remaining_;
+  std::map<std::string, Outcome> outcomes_;  // by row key
+  std::unique_ptr<RowFile> rows_;
+  std::unique_ptr<Runner> runner_;
+  std::unique_ptr<Progress> progress_;
+  CostModel cost_;
+  std::map<std::string, double> rest_flops_;  // of cells not yet worked on, by backend
+  std::chrono::steady_clock::time_point start_;
+  std::size_t recorded_ = 0;
+  bool stopped_ = false;
+};
+
+/// "verify": every planned cell in turn. Returns the exit code.
+int run_verify(std::vector<PlanItem> plan, const Machine& machine, const SweepOptions& options);
+
+/// "bench": the cells become Google Benchmark's, which drives them. `benchmark_flags` are the
+/// --benchmark_* arguments. Returns the exit code.
+int run_bench(std::vector<PlanItem> plan, const Machine& machine, const SweepOptions& options,
+              std::vector<std::string> benchmark_flags);
+
+}  // namespace attn

@@ -1,0 +1,43 @@
+// Every backend of the column reduction, in reading order: one line each. What this build leaves out
+// stays listed, without a backend behind it.
+#include "harness/core/backend.h"
+#include "reference/colreduce/contract.h"
+
+#define ATTN_COLREDUCE_BACKENDS   \
+  ATTN_BACKEND_HOST(cpu_reference) \
+  ATTN_BACKEND_HOST(cpu_fused)     \
+  ATTN_BACKEND_TORCH(libtorch)     \
+  ATTN_BACKEND_CUDA(cublas_naive)  \
+  ATTN_BACKEND_CUDA(fused_simt)    \
+  ATTN_BACKEND_CUDA(mma_sm80)      \
+  ATTN_BACKEND_CUDA(split_k)
+
+namespace attn {
+namespace colreduce {
+#define ATTN_BACKEND_HOST(name) extern const Backend<ColReduce> name;
+#define ATTN_BACKEND_TORCH(name) extern const Backend<ColReduce> name;
+#define ATTN_BACKEND_CUDA(name) extern const Backend<ColReduce> name;
+ATTN_COLREDUCE_BACKENDS
+#undef ATTN_BACKEND_HOST
+#undef ATTN_BACKEND_TORCH
+#undef ATTN_BACKEND_CUDA
+}  // namespace colreduce
+
+#define ATTN_BACKEND_HOST(name) {#name, &colreduce::name},
+#if ATTN_WITH_TORCH
+#define ATTN_BACKEND_TORCH(name) {#name, &colreduce::name},
+#else
+#define ATTN_BACKEND_TORCH(name) {#name, nullptr},
+#endif
+#if ATTN_WITH_CUDA
+#define ATTN_BACKEND_CUDA(name) {#name, &colreduce::name},
+#else
+#define ATTN_BACKEND_CUDA(name) {#name, nullptr},
+#endif
+
+std::span<const BackendSlot<ColReduce>> ColReduce::backends() {
+  static const BackendSlot<ColReduce> kSlots[] = {ATTN_COLREDUCE_BACKENDS};
+  return kSlots;
+}
+
+}  // namespace attn

@@ -1,0 +1,144 @@
+// The framework's baseline: what a PyTorch user writes, tensor by tensor, on a CPU or a GPU.
+//
+// Computes   scores = q k^T * scale, masked_fill, softmax, a reduction over the queries: four eager
+//            operators, each with its M x N result in memory.
+// Mapping    whatever LibTorch chooses: its matmul library and its own element-wise kernels.
+// Memory     two tensors of B H M N at a time in the input type (fp32 on a CPU) from LibTorch's
+//            allocator, which the row shows as hidden; expanded keys for grouped queries besides.
+// Traffic    the scores are written and read four times: the memory bandwidth is the limit.
+// Rounding   scores and weights are stored in the input type; the reduction adds in fp32. On a CPU
+//            16-bit inputs are converted to fp32 first: not every LibTorch multiplies them there.
+// Source     PyTorch's documented operators; the formula of reference/colreduce/contract.h.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <new>
+#include <string_view>
+
+#include "impls/colreduce/libtorch_stream.h"
+#include "reference/colreduce/contract.h"
+
+namespace attn::colreduce {
+namespace {
+
+using Problem = ColReduce::Problem;
+using Tensors = ColReduce::Tensors;
+
+at::ScalarType scalar_type(DType dtype) {
+  constexpr std::array kTypes = {at::kHalf, at::kBFloat16, at::kFloat};
+  return kTypes[static_cast<std::size_t>(dtype)];
+}
+
+/// The view as a tensor over the same memory: nothing is copied.
+at::Tensor wrap(const TensorView& view, MemorySpace space) {
+  const auto device = space == MemorySpace::kHost ? at::kCPU : at::kCUDA;
+  return at::from_blob(view.data, view.shape, view.strides,
+                       at::TensorOptions().dtype(scalar_type(view.dtype)).device(device));
+}
+
+/// k [B, H_kv, N, D] -> [B, H, N, D], every key head repeated for the query heads that share it.
+at::Tensor for_query_heads(const at::Tensor& k, std::int64_t heads) {
+  const std::int64_t group = heads / k.size(1);
+  if (group == 1) return k;
+  return k.unsqueeze(2)
+      .expand({k.size(0), k.size(1), group, k.size(2), k.size(3)})
+      .reshape({k.size(0), heads, k.size(2), k.size(3)});
+}
+
+/// P [B, H, M, N].
+at::Tensor attention_weights(const Problem& p, const at::Tensor& q, const at::Tensor& k) {
+  at::Tensor scores = at::matmul(q, k.transpose(-2, -1)) * p.scale_value();
+  if (p.mask == Mask::kNone) return scores.softmax(-1);
+
+  const std::int64_t diagonal = p.attention_mask().diagonal;
+  const auto index = at::TensorOptions().dtype(at::kLong).device(q.device());
+  const at::Tensor last_key = at::arange(p.M, index).unsqueeze(1) + diagonal;  // [M, 1]
+  const at::Tensor unseen = at::arange(p.N, index) > last_key;                 // [M, N]
+  scores = scores.masked_fill(unseen, -std::numeric_limits<double>::infinity());
+  at::Tensor weights = scores.softmax(-1);
+  // The softmax of a row without visible keys is NaN; its weights are 0.
+  const std::int64_t blind = std::clamp<std::int64_t>(-diagonal, 0, p.M);
+  weights.narrow(-2, 0, blind).zero_();
+  return weights;
+}
+
+/// The divisors [N] of a mean.
+at::Tensor divisors(const Problem& p, const at::Tensor& like) {
+  const auto index = at::TensorOptions().dtype(at::kLong).device(like.device());
+  if (p.mean_over == MeanOver::kAll) return at::full({p.N}, p.M, index);
+  const at::Tensor first = at::arange(p.N, index) - p.attention_mask().diagonal;
+  return (p.M - first.clamp(0, p.M)).clamp_min(1);
+}
+
+void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space) {
+  const c10::InferenceMode no_autograd;
+  at::Tensor q = wrap(tensors.q, space);
+  at::Tensor k = wrap(tensors.k, space);
+  if (space == MemorySpace::kHost) {
+    q = q.to(at::kFloat);
+    k = k.to(at::kFloat);
+  }
+  const at::Tensor weights = attention_weights(p, q, for_query_heads(k, p.H));
+  at::Tensor columns = p.reduction == Reduction::kMax
+                           ? weights.amax(-2)
+                           : weights.sum(at::IntArrayRef{-2}, /*keepdim=*/false, at::kFloat);
+  if (p.reduction == Reduction::kMean) columns = columns / divisors(p, columns);
+  wrap(tensors.out, space).copy_(columns.unsqueeze(-1));
+}
+
+/// LibTorch reports a full CPU as a plain error, with the allocator's name in the text.
+bool out_of_memory(const c10::Error& error) {
+  const std::string_view text = error.what();
+  return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+         text.find("can't allocate memory") != std::string_view::npos ||
+         text.find("not enough memory") != std::string_view::npos;
+}
+
+void run(const Problem& p, const Tensors& tensors, MemorySpace space, Stream stream) {
+  try {
+    with_torch_stream(space, stream, [&] { reduce_columns(p, tensors, space); });
+  } catch (const c10::Error& error) {
+    if (out_of_memory(error)) throw std::bad_alloc();
+    throw;
+  }
+}
+
+Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
+
+Launch plan(const Problem& p, const Tensors& tensors, Workspace, const DeviceInfo& device) {
+  const bool on_host = device.space == MemorySpace::kHost;
+  const double scores = static_cast<double>(p.B) * static_cast<double>(p.H) *
+                        static_cast<double>(p.M) * static_cast<double>(p.N);
+  const double score_bytes = static_cast<double>(on_host ? sizeof(float) : size_of(p.dtype));
+  // An operating system that overcommits would kill the process where the GPU's allocator throws.
+  if (device.total_bytes != 0 && 2 * scores * score_bytes > static_cast<double>(device.total_bytes))
+    throw std::bad_alloc();
+  const int threads = std::max(1, device.threads);
+  if (on_host && at::get_num_threads() != threads) at::set_num_threads(threads);
+
+  Launch launch;
+  launch.enqueue = [p, tensors, space = device.space](Stream stream) {
+    run(p, tensors, space, stream);
+  };
+  return launch;
+}
+
+}  // namespace
+
+extern const Backend<ColReduce> libtorch;
+constinit const Backend<ColReduce> libtorch = {
+    .info = {.id = "libtorch",
+             .summary = "PyTorch's operators one by one: matmul, softmax, reduction",
+             .memory = MemorySpace::kAny,
+             .math = "LibTorch's matmul in the input type, fp32 reduction",
+             .numerics = NumericsClass::kStored},
+    .supports = supports,
+    .plan = plan,
+    .trim = trim_torch_cache};
+
+}  // namespace attn::colreduce

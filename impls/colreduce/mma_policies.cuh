@@ -1,0 +1,51 @@
+// Tile sizes of the tensor-core passes, per zero-padded head dimension. They decide speed only.
+#pragma once
+
+#include <cstdint>
+
+#include "harness/core/dispatch.h"
+#include "impls/colreduce/mma_pipeline.cuh"
+
+namespace attn::colreduce {
+
+// Eight warps of at most 128 registers, two CTAs an SM: four warps for each scheduler, so that one
+// warp's exponentials run under another's products. A warp holds 32 rows (16 at D = 256) because a B
+// fragment from shared memory then feeds two products: 128 bytes each, of which an SM's shared memory
+// delivers as many as its tensor cores take.
+//                                 D, m16, row warps, column warps, stream, chunk, stages, CTAs an SM
+template <int kD>
+struct WidePolicy;  // stationary tiles of 128 rows
+template <>
+struct WidePolicy<64> : MmaPolicy<64, 2, 4, 2, 64, 16, 4, 2> {};
+template <>
+struct WidePolicy<128> : MmaPolicy<128, 2, 4, 2, 64, 32, 4, 2> {};
+template <>
+struct WidePolicy<256> : MmaPolicy<256, 1, 8, 1, 32, 32, 4, 2> {};
+
+template <int kD>
+struct NarrowPolicy;  // stationary tiles of 64 rows, for few queries
+template <>
+struct NarrowPolicy<64> : MmaPolicy<64, 2, 2, 4, 64, 16, 4, 2> {};
+template <>
+struct NarrowPolicy<128> : MmaPolicy<128, 2, 2, 4, 64, 16, 4, 2> {};
+template <>
+struct NarrowPolicy<256> : MmaPolicy<256, 1, 4, 2, 32, 16, 4, 2> {};
+
+/// Calls `function(std::integral_constant<int, kD>{})` for the smallest padded dimension that holds D.
+template <class Function>
+void dispatch_dimension(std::int64_t D, Function&& function) {
+  dispatch<64, 128, 256>(D <= 64 ? 64 : D <= 128 ? 128 : 256, function);
+}
+
+template <class Element, class Policy, class Pass>
+PassKernel pass_kernel() {
+  return {.function = reinterpret_cast<const void*>(&stream_pass<Element, Policy, Pass>),
+          .threads = Policy::kThreads,
+          .shared_bytes = Pass::kSharedBytes,
+          .rows = Policy::kRows,
+          .stream_rows = Policy::kStreamRows,
+          .stages = Policy::kStages,
+          .ctas_per_sm = Policy::kCtasPerSm};
+}
+
+}  // namespace attn::colreduce

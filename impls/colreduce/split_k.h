@@ -1,0 +1,37 @@
+// How many parts split_k cuts the keys into: a pure function of the shape and the device.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace attn::colreduce {
+
+/// What the choice depends on.
+struct KeySplitShape {
+  std::int64_t items = 1;      ///< stationary tiles of queries over all heads
+  std::int64_t key_tiles = 1;  ///< streamed tiles of keys a head
+  std::int64_t slots = 1;      ///< CTAs that the device holds at once
+  std::int64_t limit = 1;      ///< parts whose partial results the scratch memory holds
+};
+
+/// The number of parts, at least 1, that minimises the time of pass 1 in units of streamed tiles:
+/// rounds of CTAs times tiles of one part, plus what each part and the merge cost besides. Of equals
+/// the fewest.
+constexpr int choose_key_splits(const KeySplitShape& shape) {
+  constexpr std::int64_t kPartTiles = 3;   // loading the queries, combining the warps
+  constexpr std::int64_t kMergeTiles = 4;  // one more launch
+  const auto cost = [&](std::int64_t splits) {
+    const std::int64_t rounds = (shape.items * splits + shape.slots - 1) / shape.slots;
+    const std::int64_t tiles = (shape.key_tiles + splits - 1) / splits;
+    return rounds * (tiles + kPartTiles) + (splits > 1 ? kMergeTiles : 0);
+  };
+  // More parts than fill the device four times only add to the cost of parts.
+  const std::int64_t useful = 4 * shape.slots / std::max<std::int64_t>(shape.items, 1);
+  const std::int64_t most = std::min({shape.limit, shape.key_tiles, useful});
+  std::int64_t best = 1;
+  for (std::int64_t splits = 2; splits <= most; ++splits)
+    if (cost(splits) < cost(best)) best = splits;
+  return static_cast<int>(best);
+}
+
+}  // namespace attn::colreduce

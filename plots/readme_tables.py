@@ -1,0 +1,205 @@
+"""Rewrites README's tables, between `<!-- table:NAME begin -->` and `end`, from rows."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from math import exp, log
+from pathlib import Path
+
+import command
+from correctness_matrix import summarize
+from panels import common_sizes, environment_line
+from rows import Cell, NoRows, RowError, Rows, latest, runs_of
+from style import STATUS, backend_styles
+from suites import SuiteCells, cell_name, load_suite, speedup
+
+SECTION = re.compile(r"(?P<begin><!-- table:(?P<name>[\w-]+) begin -->\n)"
+                     r"(?P<body>.*?)(?P<end><!-- table:(?P=name) end -->)", re.DOTALL)
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table whose columns after the first `left` are right-aligned."""
+    rule = ["---" if i < left else "--:" for i in range(len(head))]
+    return "".join("| " + " | ".join(line) + " |\n" for line in (head, rule, *body))
+
+
+def _digits(value: float) -> str:
+    """Three significant digits without exponent: 0.0123, 1.23, 12.3, 1234."""
+    if value >= 100:
+        return f"{value:.0f}"
+    decimals = 1 if value >= 10 else 2 if value >= 1 else 3 if value >= 0.1 else 4
+    return f"{value:.{decimals}f}"
+
+
+def _rate(value: float) -> str:
+    return f"{_digits(value / 1e12)} T" if value >= 1e12 else f"{_digits(value / 1e9)} G"
+
+
+def _source(cells: Sequence[Cell]) -> str:
+    return environment_line(runs_of(cells))
+
+
+def _time_text(cell: Cell | None, best: bool) -> str:
+    if cell is None:
+        return "not measured"
+    if not cell.timed or cell.cold is None:
+        return STATUS[cell.status].meaning if cell.status in STATUS else cell.status
+    median = _digits(cell.cold.median)
+    half = 50 * (cell.cold.p75 - cell.cold.p25) / cell.cold.median
+    remark = "" if cell.status == "OK" else f" {STATUS[cell.status].meaning}"
+    return f"{f'**{median}**' if best else median} ± {half:.1f} %{remark}"
+
+
+def latency(rows: Rows) -> str:
+    """A line a cell of the suite, a column a backend; the fastest in bold."""
+    table = load_suite(rows)
+    body = []
+    for data, size in table.distinct():
+        cells = [data.cells.get((backend, size)) for backend in table.backends]
+        times = [c.cold.median for c in cells if c and c.timed and c.cold and c.status == "OK"]
+        best = min(times, default=None)
+        body.append([cell_name(data, size)] + [
+            _time_text(c, bool(c and c.timed and c.cold and c.cold.median == best))
+            for c in cells])
+    note = (f"\nCold median in ms ± half the distance of the quartiles. {_source(table.cells)} · "
+            f"suite {table.suite} ({common_sizes(table.cells)}).\n")
+    return _table(["cell", *table.backends], body) + note
+
+
+def _ratios(table: SuiteCells, baseline: str, backend: str) -> list[tuple[float, str]]:
+    """Speed-ups of a backend in every cell where both have a proper time, with the cell's name."""
+    ratios = []
+    for data, size in table.distinct():
+        base, own = data.cells.get((baseline, size)), data.cells.get((backend, size))
+        if base and own and base.status == own.status == "OK":
+            ratio = speedup(base, own)
+            if ratio:
+                ratios.append((ratio.median, cell_name(data, size)))
+    return ratios
+
+
+def summary(rows: Rows) -> str:
+    """A line a backend: geometric mean, never without the worst cell and the share of slower."""
+    table = load_suite(rows)
+    baseline = table.baseline()
+    total = len(table.distinct())
+    body = []
+    for backend in table.backends:
+        ratios = _ratios(table, baseline, backend)
+        if backend == baseline:
+            continue
+        if not ratios:
+            body.append([backend, "–", "–", "–", f"0 of {total}"])
+            continue
+        mean = exp(sum(log(r) for r, _ in ratios) / len(ratios))
+        worst, where = min(ratios)
+        slower = sum(r < 1 for r, _ in ratios)
+        body.append([backend, f"{_digits(mean)}×", f"{_digits(worst)}× ({where})",
+                     f"{slower} of {len(ratios)}", f"{len(ratios)} of {total}"])
+    head = ["backend", f"geometric mean over {baseline}", "worst cell", "slower", "compared"]
+    return _table(head, body) + f"\nCold medians, suite {table.suite}. {_source(table.cells)}.\n"
+
+
+def matrix(rows: Rows) -> str:
+    """A line a backend: cells of the correctness matrix by status, and the worst error."""
+    cells = [c for c in rows.select("verify") if c.op == "colreduce" and c.suite]
+    if not cells:
+        raise NoRows("no verify rows of a suite")
+    body = []
+    for backend in backend_styles(c.backend for c in cells):
+        own = [c for c in cells if c.backend == backend]
+        result = summarize(own)
+        others = [f"{n} {s}" for s, n in result.counts.items() if s not in ("OK", "UNSUPPORTED")]
+        classes = sorted({c.numerics_class for c in own if c.numerics_class})
+        body.append([backend, ", ".join(classes), str(result.counts.get("OK", 0)),
+                     str(result.counts.get("UNSUPPORTED", 0)), ", ".join(others) or "0",
+                     "–" if result.nerr_max is None else f"{result.nerr_max:.3f}"])
+    head = ["backend", "error bound", "OK", "UNSUPPORTED", "other", "largest error / tolerance"]
+    suites = ", ".join(sorted({str(c.suite) for c in cells}))
+    return _table(head, body, left=2) + f"\nSuite {suites}. {_source(cells)}.\n"
+
+
+def environment(rows: Rows) -> str:
+    """What the newest run was measured on and with; a bench where there is one."""
+    if not rows.cells:
+        raise NoRows("no rows")
+    run = runs_of(rows.select("bench") or rows.cells)[-1]
+    ceilings = {name: value for name, value in run.ceilings.items() if value}
+    rates = (("copy_Bps", "copy", "B/s"), ("mma_flops", "matrix multiply", "FLOP/s"),
+             ("ffma_flops", "fp32 FMA", "FLOP/s"), ("ex2_per_s", "ex2", "/s"))
+    measured = [f"{label} {_rate(ceilings[name])}{unit}"
+                for name, label, unit in rates if name in ceilings]
+    if "null_kernel_ns" in ceilings:
+        measured.append(f"empty launch {_digits(ceilings['null_kernel_ns'] / 1e3)} µs")
+    nvcc = run.build["nvcc"]
+    facts = {
+        "device": run.device["name"] or "unnamed",
+        "host": f"{run.host['cpu'] or 'unknown CPU'}, {run.host['threads']} threads",
+        "driver, CUDA": f"{run.driver}, {run.cuda}" if run.driver else None,
+        "compilers": ", ".join([run.build["cxx"]] + ([f"nvcc {nvcc}"] if nvcc else [])),
+        "LibTorch": run.build["torch"],
+        "measured ceilings": ", ".join(measured),
+        "date, revision": f"{run.utc[:10]}, {run.revision}",
+    }
+    return _table(["", ""], [[name, str(fact)] for name, fact in facts.items() if fact], left=2)
+
+
+TABLES: dict[str, Callable[[Rows], str]] = {
+    "readme-latency": latency,
+    "readme-summary": summary,
+    "matrix": matrix,
+    "environment": environment,
+}
+
+
+def rewrite(text: str, rows: Rows) -> tuple[str, list[str]]:
+    """README's text with every known section filled, and a sentence for each that was left."""
+    left: list[str] = []
+
+    def fill(section: re.Match[str]) -> str:
+        name = section["name"]
+        if name not in TABLES:
+            raise RowError(f"README has a section table:{name}, known are {', '.join(TABLES)}")
+        try:
+            return section["begin"] + TABLES[name](rows) + section["end"]
+        except NoRows as reason:
+            left.append(f"left table:{name} as it is: {reason}")
+            return section[0]
+
+    filled = SECTION.sub(fill, text)
+    if len(re.findall(r"<!-- table:", text)) != 2 * len(SECTION.findall(text)):
+        raise RowError("README has a table marker without its partner")
+    return filled, left
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """1 with --check when README is not up to date, 2 with a sentence when it cannot be."""
+    options = command.parser(__doc__)
+    options.add_argument("--readme", type=Path, default=command.ROOT / "README.md")
+    options.add_argument("--check", action="store_true", help="write nothing, compare")
+    args = options.parse_args(argv)
+    try:
+        text = args.readme.read_text(encoding="utf-8")
+        rows = latest(args.results, args.device, args.mix)
+        command.say_left_out(rows, args.device)
+        filled, left = rewrite(text, rows)
+        for sentence in left:
+            print(sentence)
+        if filled != text and args.check:
+            print(f"{args.readme.name} is not up to date: run plots/readme_tables.py")
+            return 1
+        if filled != text:
+            args.readme.write_text(filled, encoding="utf-8")
+            print(f"rewrote the tables of {args.readme.name}")
+    except NoRows as reason:
+        print(f"left every table as it is: {reason}")
+    except (RowError, OSError) as error:
+        print(f"readme_tables: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

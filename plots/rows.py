@@ -1,0 +1,293 @@
+"""Rows of results: the only reader of rows.jsonl files that tables and figures use.
+
+results/README.md describes the lines. A torn last line, one without its newline, is ignored;
+anything else that cannot be read is an error with file and line. The newest row of a cell wins,
+within and across files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+SCHEMA = 1
+STATUSES = ("OK", "INCORRECT", "UNCHECKED", "UNSUPPORTED", "OOM", "TIMEOUT", "CRASH", "NOISY",
+            "NOT_BUILT")
+# Statuses whose time, where there is one, may be drawn.
+TIMED_STATUSES = ("OK", "NOISY", "UNCHECKED")
+
+
+class RowError(Exception):
+    """A rows file that cannot be used; the message is one sentence with file and line."""
+
+
+class NoRows(Exception):
+    """Nothing to draw or tabulate; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and with what the cells below a `run` line were measured."""
+
+    run_id: str
+    utc: str
+    seed: int
+    git: dict[str, Any]
+    build: dict[str, Any]
+    device: dict[str, Any]
+    host: dict[str, Any]
+    driver: str | None
+    cuda: str | None
+    ceilings: dict[str, float | None]
+
+    @property
+    def revision(self) -> str:
+        """Short git revision; `+` marks a tree with changes."""
+        sha = self.git["sha"]
+        if sha is None:
+            return "unknown"
+        return str(sha)[:7] + ("+" if self.git["dirty"] else "")
+
+    @property
+    def environment(self) -> tuple[Any, ...]:
+        """Results are comparable only where this is equal."""
+        on_cpu = self.device["kind"] == "cpu"
+        return (self.device["kind"], self.device["name"], self.device["mig"], self.driver,
+                self.cuda, self.host["threads"] if on_cpu else None)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Quantiles of one set of samples, in milliseconds."""
+
+    n: int
+    median: float
+    p25: float
+    p75: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One problem on one backend."""
+
+    run: Run
+    mode: str
+    op: str
+    suite: str | None
+    backend: str
+    device: str | None
+    numerics_class: str | None
+    shape: dict[str, int]
+    dtype: str
+    options: dict[str, Any]
+    data: str
+    status: str
+    reason: str | None
+    nerr_max: float | None  # largest error / tolerance
+    cold: Spread | None
+    beyond_bytes: int | None  # workspace + hidden: memory besides inputs and outputs
+    sol_pct: float | None
+    bound: str | None
+
+    @property
+    def problem(self) -> tuple[Any, ...]:
+        """What was asked of every backend."""
+        return (self.mode, self.op, self.suite, tuple(sorted(self.shape.items())), self.dtype,
+                tuple(sorted(self.options.items())), self.data)
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """What was asked for, whatever binary and seed answered it."""
+        return (self.backend, *self.problem)
+
+    @property
+    def timed(self) -> bool:
+        return self.cold is not None and self.status in TIMED_STATUSES
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Comparable cells, each asked-for cell once, oldest first."""
+
+    cells: tuple[Cell, ...]
+    left_out: tuple[str, ...] = ()  # run ids of other machines or drivers
+
+    def select(self, mode: str, suite: str | None = None) -> list[Cell]:
+        return [c for c in self.cells if c.mode == mode and suite in (None, c.suite)]
+
+
+def runs_of(cells: Iterable[Cell]) -> list[Run]:
+    """The runs that measured the cells, oldest first."""
+    unique = {(c.run.utc, c.run.run_id): c.run for c in cells}
+    return [unique[key] for key in sorted(unique)]
+
+
+class _Line:
+    """One JSON object with its place, whose fields are taken with a check."""
+
+    def __init__(self, path: Path, number: int, record: Any) -> None:
+        self.where = f"{path}:{number}"
+        if not isinstance(record, dict):
+            self.fail("not a JSON object")
+        self.record: dict[str, Any] = record
+
+    def fail(self, what: str) -> NoReturn:
+        raise RowError(f"{self.where}: {what}.")
+
+    def get(self, path: str, *kinds: type | None) -> Any:
+        """The field at a dotted path, of one of the given types; None stands for null.
+
+        A null on the way is null at the end, where the end may be null.
+        """
+        value: Any = self.record
+        for name in path.split("."):
+            if value is None and None in kinds:
+                return None
+            if not isinstance(value, dict) or name not in value:
+                self.fail(f"field '{path}' is missing")
+            value = value[name]
+        if value is None and None in kinds:
+            return None
+        if not isinstance(value, tuple(k for k in kinds if k)) or (
+                isinstance(value, bool) and bool not in kinds):
+            self.fail(f"field '{path}' cannot be {json.dumps(value)[:40]}")
+        return value
+
+
+def _parse_run(line: _Line) -> Run:
+    schema = line.get("schema", int)
+    if schema != SCHEMA:
+        line.fail(f"schema {schema} is unknown, this reader knows {SCHEMA}")
+    line.get("git.dirty", bool, None)
+    line.get("device.kind", str)
+    line.get("device.name", str)
+    line.get("device.mig", bool, None)
+    line.get("build.cxx", str)
+    for name in ("git.sha", "build.nvcc", "build.torch", "host.cpu"):
+        line.get(name, str, None)
+    for name in line.get("ceilings", dict):
+        line.get(f"ceilings.{name}", int, float, None)
+    line.get("host.threads", int, None)
+    return Run(
+        run_id=line.get("run_id", str),
+        utc=line.get("utc", str),
+        seed=line.get("seed", int),
+        git=line.get("git", dict),
+        build=line.get("build", dict),
+        device=line.get("device", dict),
+        host=line.get("host", dict),
+        driver=line.get("driver", str, None),
+        cuda=line.get("cuda", str, None),
+        ceilings=line.get("ceilings", dict),
+    )
+
+
+def _parse_spread(line: _Line, name: str) -> Spread | None:
+    if line.get(name, dict, None) is None:
+        return None
+    p25, median, p75 = (line.get(f"{name}.{q}", int, float) for q in ("p25", "median", "p75"))
+    if not 0 < p25 <= median <= p75:
+        line.fail(f"quantiles of '{name}' are not positive and rising")
+    return Spread(line.get(f"{name}.n", int), median / 1e6, p25 / 1e6, p75 / 1e6)
+
+
+def _parse_cell(line: _Line, run: Run | None) -> Cell:
+    if run is None:
+        line.fail("a cell line before any run line")
+    status = line.get("status", str)
+    if status not in STATUSES:
+        line.fail(f"status '{status}' is unknown")
+    for name in line.get("shape", dict):
+        line.get(f"shape.{name}", int)
+    for name in line.get("options", dict):
+        line.get(f"options.{name}", str, int, float)
+    workspace = line.get("mem.workspace", int, None)
+    hidden = line.get("mem.hidden", int, None)
+    return Cell(
+        run=run,
+        mode=line.get("mode", str),
+        op=line.get("op", str),
+        suite=line.get("suite", str, None),
+        backend=line.get("backend", str),
+        device=line.get("device", str, None) or None,
+        numerics_class=line.get("class", str, None),
+        shape=line.get("shape", dict),
+        dtype=line.get("dtype", str),
+        options=line.get("options", dict),
+        data=line.get("data", str),
+        status=status,
+        reason=line.get("reason", str, None),
+        nerr_max=line.get("check.nerr_max", int, float, None),
+        cold=_parse_spread(line, "time.cold"),
+        beyond_bytes=None if workspace is None or hidden is None else workspace + hidden,
+        sol_pct=line.get("sol.pct", int, float, None),
+        bound=line.get("sol.bound", str, None),
+    )
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def read_file(path: Path) -> list[Cell]:
+    """All cells of one file, in its order."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise RowError(f"{path}: {error.strerror}.") from error
+    lines = content.split(b"\n")
+    lines.pop()  # what follows the last newline: nothing, or a torn write
+    cells: list[Cell] = []
+    run: Run | None = None
+    for number, text in enumerate(lines, start=1):
+        try:
+            record = json.loads(text, parse_constant=_no_constant)
+        except ValueError as error:
+            raise RowError(f"{path}:{number}: not JSON.") from error
+        line = _Line(path, number, record)
+        kind = line.get("type", str)
+        if kind == "run":
+            run = _parse_run(line)
+        elif kind == "cell":
+            cells.append(_parse_cell(line, run))
+        else:
+            line.fail(f"line type '{kind}' is unknown")
+    return cells
+
+
+def merge(cells: Sequence[Cell], mix: bool = False, left_out: Sequence[str] = ()) -> Rows:
+    """Each asked-for cell once, its newest row; refuses several environments unless `mix`."""
+    environments = {c.run.environment: c.run for c in cells}
+    if len(environments) > 1 and not mix:
+        names = " and ".join(f"{r.device['name']} (driver {r.driver}, CUDA {r.cuda})"
+                             for r in environments.values())
+        raise RowError(f"rows of {names} are not comparable.")
+    newest: dict[tuple[Any, ...], Cell] = {}
+    for cell in cells:
+        newest.pop(cell.identity, None)
+        newest[cell.identity] = cell
+    return Rows(tuple(newest.values()), tuple(left_out))
+
+
+def devices(results: Path) -> list[str]:
+    """Devices that have rows, by name."""
+    return sorted({path.parent.parent.name for path in results.glob("*/*/rows.jsonl")})
+
+
+def latest(results: Path, device: str, mix: bool = False) -> Rows:
+    """All rows of the newest environment (machine and driver) of a device, files merged.
+
+    With `mix`, of all environments.
+    """
+    cells = [c for path in sorted(results.glob(f"{device}/*/rows.jsonl")) for c in read_file(path)]
+    if not cells:
+        raise NoRows(f"no rows of device {device} in {results}")
+    if mix:
+        return merge(cells, mix=True)
+    current = max(cells, key=lambda c: c.run.utc).run.environment
+    others = [c for c in cells if c.run.environment != current]
+    return merge([c for c in cells if c.run.environment == current],
+                 left_out=[run.run_id for run in runs_of(others)])

@@ -1,0 +1,201 @@
+// Validation, memory layout, work model and error bound of the column reduction.
+#include "reference/colreduce/contract.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+namespace attn {
+namespace {
+
+using Problem = ColReduce::Problem;
+
+constexpr double kFp32Roundoff = 0x1p-24;
+constexpr double kFp32Normal = 0x1p-126;
+/// Standard deviations of a random walk of roundings that a correct backend may reach.
+constexpr double kWalk = 4;
+
+/// product *= factor; false when it leaves int64.
+bool multiply(std::int64_t& product, std::int64_t factor) {
+  return !__builtin_mul_overflow(product, factor, &product);
+}
+
+Extents dense_strides(std::int64_t heads, std::int64_t rows, std::int64_t D) {
+  return {heads * rows * D, rows * D, D, 1};
+}
+
+/// Strides of q (or k) under the problem's layout; `heads` and `rows` are the tensor's own.
+Extents layout_strides(const Problem& p, std::int64_t heads, std::int64_t rows) {
+  const std::int64_t slot_row = (p.H + 2 * p.key_heads()) * p.D;  // a row of the fused projection
+  switch (p.layout) {
+    case Layout::kHeadMajor: break;
+    case Layout::kRowMajor: return {rows * heads * p.D, p.D, heads * p.D, 1};
+    case Layout::kFusedSlice: return {rows * slot_row, p.D, slot_row, 1};
+  }
+  return dense_strides(heads, rows, p.D);
+}
+
+TensorSpec input_spec(const Problem& p, TensorRole role) {
+  const bool is_key = role == TensorRole::kKey;
+  const std::int64_t heads = is_key ? p.key_heads() : p.H;
+  const std::int64_t rows = is_key ? p.N : p.M;
+  const Extents& given = is_key ? p.k_strides : p.q_strides;
+  TensorSpec spec{.name = is_key ? "k" : "q",
+                  .role = role,
+                  .dtype = p.dtype,
+                  .shape = {p.B, heads, rows, p.D},
+                  .strides = given == Extents{} ? layout_strides(p, heads, rows) : given};
+  if (is_key && given == Extents{} && p.layout == Layout::kFusedSlice)
+    spec.offset_elements = p.H * p.D;  // behind the query heads of the same row
+  spec.storage_elements = spec.offset_elements + 1;
+  for (std::size_t axis = 0; axis < spec.shape.size(); ++axis)
+    spec.storage_elements += (spec.shape[axis] - 1) * spec.strides[axis];
+  return spec;
+}
+
+/// Whether shape and strides of a tensor keep every byte offset inside int64, with room to spare.
+bool addressable(const Extents& shape, const Extents& strides) {
+  std::int64_t span = 16;  // bytes per element, generously
+  std::int64_t elements = 16;
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    std::int64_t reach = 16;
+    if (!multiply(elements, shape[axis]) || !multiply(reach, shape[axis]) ||
+        !multiply(reach, std::max<std::int64_t>(strides[axis], 1)) ||
+        __builtin_add_overflow(span, reach, &span))
+      return false;
+  }
+  return true;
+}
+
+/// Whether no two elements share memory, apart from repeats along axes of stride 0.
+bool disjoint(const Extents& shape, const Extents& strides) {
+  std::array<std::pair<std::int64_t, std::int64_t>, kMaxRank> axes;  // stride, extent
+  for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = {strides[i], shape[i]};
+  std::sort(axes.begin(), axes.end());
+  std::int64_t occupied = 1;
+  for (const auto& [stride, extent] : axes) {
+    if (stride == 0 || extent == 1) continue;
+    if (stride < occupied) return false;
+    occupied = stride * extent;
+  }
+  return true;
+}
+
+Support validate_strides(std::string_view name, const Extents& shape, const Extents& strides) {
+  if (strides == Extents{}) return Support::yes();
+  if (strides[3] != 1)
+    return Support::no(std::string(name) + " must have a D stride of 1, not " +
+                       std::to_string(strides[3]));
+  if (std::any_of(strides.begin(), strides.end(), [](std::int64_t s) { return s < 0; }))
+    return Support::no(std::string(name) + " must not be negative");
+  if (!addressable(shape, strides))
+    return Support::no(std::string(name) + " overflows 64-bit addresses");
+  if (!disjoint(shape, strides))
+    return Support::no(std::string(name) + " must not make elements overlap (0 repeats an axis)");
+  return Support::yes();
+}
+
+bool sizes_fit(const Problem& p) {
+  std::int64_t pairs = 1;
+  std::int64_t row = 3;
+  if (!multiply(pairs, p.B) || !multiply(pairs, p.H) || !multiply(pairs, p.M) ||
+      !multiply(pairs, p.N) || !multiply(row, p.H) || !multiply(row, p.D))
+    return false;
+  for (const std::int64_t rows : {p.M, p.N}) {  // a row of the widest layout bounds every stride
+    std::int64_t batch = row;
+    if (!multiply(batch, rows)) return false;
+    if (!addressable({p.B, p.H, rows, p.D}, {batch, batch, row, 1})) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+double ColReduce::Problem::scale_value() const {
+  return std::isnan(scale) ? 1.0 / std::sqrt(static_cast<double>(D)) : scale;
+}
+
+double ColReduce::Problem::divisor(std::int64_t n) const {
+  if (reduction != Reduction::kMean) return 1;
+  const std::int64_t count =
+      mean_over == MeanOver::kAll ? M : M - attention_mask().query_begin(n);
+  return static_cast<double>(std::max<std::int64_t>(count, 1));
+}
+
+Support ColReduce::validate(const Problem& p) {
+  const std::pair<const char*, std::int64_t> sizes[] = {
+      {"B", p.B}, {"H", p.H}, {"M", p.M}, {"N", p.N}, {"D", p.D}};
+  for (const auto& [name, value] : sizes) {
+    if (value < 1)
+      return Support::no(std::string(name) + " must be at least 1, not " + std::to_string(value));
+  }
+  if (p.H_kv < 0 || p.H % p.key_heads() != 0)
+    return Support::no("H must be a multiple of H_kv, not " + std::to_string(p.H) + " and " +
+                       std::to_string(p.H_kv));
+  if (std::isinf(p.scale)) return Support::no("scale must be finite");
+  if (p.out_dtype != DType::kF32 && p.out_dtype != p.dtype)
+    return Support::no("out_dtype must be f32 or the input type");
+  if (!sizes_fit(p)) return Support::no("the shape overflows 64-bit addresses");
+  if (Support s = validate_strides("q_strides", {p.B, p.H, p.M, p.D}, p.q_strides); !s) return s;
+  return validate_strides("k_strides", {p.B, p.key_heads(), p.N, p.D}, p.k_strides);
+}
+
+std::vector<TensorSpec> ColReduce::tensor_specs(const Problem& p) {
+  TensorSpec out{.name = "out",
+                 .role = TensorRole::kOutput,
+                 .dtype = p.out_dtype,
+                 .shape = {p.B, p.H, p.N, 1},
+                 .strides = {p.H * p.N, p.N, 1, 1}};
+  out.storage_elements = out.elements();
+  return {input_spec(p, TensorRole::kQuery), input_spec(p, TensorRole::kKey), out};
+}
+
+ColReduce::Tensors ColReduce::bind(const Problem& p, std::span<void* const> storage) {
+  const std::vector<TensorSpec> specs = tensor_specs(p);
+  return {specs[0].bind(storage[0]), specs[1].bind(storage[1]), specs[2].bind(storage[2])};
+}
+
+Work ColReduce::work(const Problem& p) {
+  // Visible pairs of a head: the rows' key counts are an arithmetic series clamped to [0, N].
+  const AttentionMask mask = p.attention_mask();
+  const std::int64_t first = std::clamp<std::int64_t>(-mask.diagonal, 0, p.M);  // rows before: blind
+  const std::int64_t full =                                    // rows from here see all keys
+      std::clamp<std::int64_t>(p.N - 1 - mask.diagonal, first, p.M);
+  const double partial = static_cast<double>(full - first);
+  const double pairs = partial * (static_cast<double>(mask.key_end(first)) + (partial - 1) / 2) *
+                           (partial > 0 ? 1 : 0) +
+                       static_cast<double>(p.M - full) * static_cast<double>(p.N);
+  const double heads = static_cast<double>(p.B) * static_cast<double>(p.H);
+  const double row_bytes = static_cast<double>(p.D) * static_cast<double>(size_of(p.dtype));
+  const double key_heads = static_cast<double>(p.B) * static_cast<double>(p.key_heads());
+  const double seen_keys = static_cast<double>(mask.key_end(p.M - 1));
+  return {.mma_flops = 2 * heads * pairs * static_cast<double>(p.D),
+          .exponentials = heads * pairs,
+          .bytes = heads * static_cast<double>(p.M - first) * row_bytes +
+                   key_heads * seen_keys * row_bytes +
+                   heads * static_cast<double>(p.N) * static_cast<double>(size_of(p.out_dtype))};
+}
+
+double ColReduce::tolerance(const Problem& p, const Reference& reference, std::size_t index,
+                            NumericsClass numerics) {
+  const double value = reference.value[index];
+  const double divisor = p.divisor(static_cast<std::int64_t>(index) % p.N);
+  const double output = unit_roundoff(p.out_dtype) * std::abs(value) + half_subnormal(p.out_dtype);
+  if (numerics == NumericsClass::kFp64) return output + 0x1p-40 * std::abs(value);
+
+  // Terms of one element for max, of a sum over M queries otherwise.
+  const bool is_max = p.reduction == Reduction::kMax;
+  const double rows = is_max ? 1 : static_cast<double>(p.M);
+  const double sum = value * divisor;
+  double bound = reference.drift[index] + rows * kFp32Normal;
+  if (!is_max) bound += sum * kWalk * std::sqrt(rows) * kFp32Roundoff;
+  if (numerics == NumericsClass::kStored && p.dtype != DType::kF32) {
+    const double roundoff = unit_roundoff(p.dtype);
+    bound += roundoff * (reference.stored[index] + kWalk * std::sqrt(reference.square[index])) +
+             rows * half_subnormal(p.dtype);
+  }
+  return output + bound / divisor;
+}
+
+}  // namespace attn

@@ -1,0 +1,113 @@
+// The column reduction of attention weights: R[b,h,n] = reduce over m of softmax(scale q k^T)[m,n].
+// Contract, work model and error bound; README.md beside this file derives them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "harness/core/backend.h"
+#include "harness/core/fields.h"
+#include "harness/core/operator_adapter.h"
+#include "harness/core/work.h"
+#include "reference/attention_mask.h"
+
+namespace attn {
+
+enum class Reduction : std::uint8_t { kSum, kMean, kMax };
+inline constexpr std::array<std::string_view, 3> kReductionNames = {"sum", "mean", "max"};
+
+/// Divisor of the mean at key n: the queries that see n, or all queries.
+enum class MeanOver : std::uint8_t { kVisible, kAll };
+inline constexpr std::array<std::string_view, 2> kMeanOverNames = {"visible", "all"};
+
+/// Where q and k lie: [B,H,rows,D]; [B,rows,H,D]; or a slice of a fused projection [B,rows,3,H,D],
+/// q at slot 0 and k at slot 1, so that rows are 3 H D apart and k starts at an offset.
+enum class Layout : std::uint8_t { kHeadMajor, kRowMajor, kFusedSlice };
+inline constexpr std::array<std::string_view, 3> kLayoutNames = {"bhsd", "bshd", "qkv_slice"};
+
+struct ColReduce {
+  static constexpr std::string_view kName = "colreduce";
+
+  struct Problem {
+    std::int64_t B = 1;     ///< batch
+    std::int64_t H = 1;     ///< query heads
+    std::int64_t H_kv = 0;  ///< key heads, shared by H / H_kv query heads each; 0 means H
+    std::int64_t M = 1024;  ///< queries a head
+    std::int64_t N = 1024;  ///< keys a head
+    std::int64_t D = 128;   ///< head dimension
+    DType dtype = DType::kF16;
+    Reduction reduction = Reduction::kSum;
+    Mask mask = Mask::kNone;
+    MeanOver mean_over = MeanOver::kVisible;
+    double scale = kAuto;  ///< auto: 1 / sqrt(D)
+    Layout layout = Layout::kHeadMajor;
+    Extents q_strides{};  ///< explicit b:h:row:d strides in elements; zeros: those of `layout`
+    Extents k_strides{};
+    DType out_dtype = DType::kF32;  ///< f32 or the input type; rounded once, at the very end
+
+    std::int64_t key_heads() const { return H_kv == 0 ? H : H_kv; }
+    /// The key head that query head h attends to.
+    std::int64_t key_head(std::int64_t h) const { return h / (H / key_heads()); }
+    double scale_value() const;
+    AttentionMask attention_mask() const { return AttentionMask::make(mask, M, N); }
+    /// What the sum over the queries of key n is divided by: 1 unless `reduction` is mean; never 0.
+    double divisor(std::int64_t n) const;
+
+    template <class Self, class Visitor>
+    static void fields(Self& self, Visitor&& visit) {
+      visit.size("B", "batch", self.B);
+      visit.size("H", "query heads", self.H);
+      visit.size("H_kv", "key heads; 0 means H", self.H_kv, self.key_heads());
+      visit.size("M", "queries per head", self.M);
+      visit.size("N", "keys per head", self.N);
+      visit.size("D", "head dimension", self.D);
+      visit.choice("dtype", "type of q and k", self.dtype, kDTypeNames);
+      visit.choice("reduction", "over the queries", self.reduction, kReductionNames);
+      visit.choice("mask", "visible keys", self.mask, kMaskNames);
+      visit.choice("mean_over", "divisor of a mean", self.mean_over, kMeanOverNames);
+      visit.real("scale", "factor of the scores; auto is 1/sqrt(D)", self.scale);
+      visit.choice("layout", "where q and k lie", self.layout, kLayoutNames);
+      visit.strides("q_strides", "b:h:row:d in elements; auto is the layout's", self.q_strides);
+      visit.strides("k_strides", "b:h:row:d in elements; auto is the layout's", self.k_strides);
+      visit.choice("out_dtype", "type of the result", self.out_dtype, kDTypeNames);
+    }
+  };
+
+  struct Tensors {
+    TensorView q;    // [B, H, M, D], D contiguous
+    TensorView k;    // [B, H_kv, N, D], D contiguous
+    TensorView out;  // [B, H, N] dense; empty columns are 0
+  };
+
+  /// The fp64 answer with the sums that every error bound is made of, per output element.
+  /// For sum and mean `value` is the reduction and the others are sums over the queries before the
+  /// division; for max they are the largest term.
+  struct Reference {
+    std::vector<double> value;
+    std::vector<float> drift;   ///< p_ij rel_ij: error of scores, exponential and normaliser
+    std::vector<float> stored;  ///< p_ij (|s_ij| + sum_k p_ik |s_ik|): per unit of score rounding
+    std::vector<float> square;  ///< p_ij^2: random walk of roundings of p
+  };
+
+  static Support validate(const Problem&);
+  static DType input_dtype(const Problem& problem) { return problem.dtype; }
+  static std::vector<TensorSpec> tensor_specs(const Problem&);
+  static Tensors bind(const Problem&, std::span<void* const> storage);
+  static Work work(const Problem&);
+
+  /// The answer in fp64 on the CPU, from tensors on the host.
+  static Reference oracle(const Problem&, const Tensors&);
+  /// The same on the GPU, from tensors there; empty in a build without CUDA.
+  static std::optional<Reference> oracle_on_device(const Problem&, const Tensors&);
+  /// Largest error that a correct backend of the class may make at element `index`.
+  static double tolerance(const Problem&, const Reference&, std::size_t index, NumericsClass);
+
+  static std::vector<Suite<Problem>> suites();
+  static std::span<const BackendSlot<ColReduce>> backends();
+};
+
+}  // namespace attn

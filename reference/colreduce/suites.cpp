@@ -1,0 +1,255 @@
+// Named problem lists of the column reduction: the README's sweep, the head-mean package's shapes,
+// a sweep small enough for a CPU, and the correctness matrix.
+#include <vector>
+
+#include "reference/colreduce/contract.h"
+
+namespace attn {
+namespace {
+
+using Problem = ColReduce::Problem;
+using Cases = std::vector<Suite<Problem>::Case>;
+
+constexpr std::int64_t k1k = 1024;
+
+void add(Cases& cases, const Problem& problem, InputFamily family = InputFamily::kNormal) {
+  cases.push_back({problem, family});
+}
+
+Suite<Problem> readme_suite() {
+  Cases cases;
+  const Problem base{.H = 32, .D = 128};
+  for (const std::int64_t B : {1, 4, 16, 64, 256}) {
+    Problem p = base;
+    p.B = B;
+    add(cases, p);
+  }
+  for (const std::int64_t S : {1 * k1k, 2 * k1k, 4 * k1k, 8 * k1k, 16 * k1k}) {
+    Problem p = base;
+    p.M = p.N = S;
+    add(cases, p);
+  }
+  for (const std::int64_t B : {1, 4, 16, 64, 256}) {
+    Problem p = base;
+    p.B = B;
+    p.M = 64;
+    p.N = 16 * k1k;
+    p.mask = Mask::kCausal;
+    add(cases, p);
+  }
+  for (const std::int64_t N : {16 * k1k, 32 * k1k, 64 * k1k, 128 * k1k, 256 * k1k}) {
+    Problem p = base;
+    p.M = 512;
+    p.N = N;
+    p.mask = Mask::kCausal;
+    add(cases, p);
+  }
+  return {"readme", "the README figure (two axes share a cell): H=32, D=128, f16, sum", cases};
+}
+
+/// The axes of `readme`, small enough for two CPU cores.
+Suite<Problem> small_suite() {
+  Cases cases;
+  const Problem base{.H = 4, .D = 64, .dtype = DType::kF32};
+  for (const std::int64_t B : {1, 2, 4, 8}) {
+    Problem p = base;
+    p.B = B;
+    p.M = p.N = 256;
+    add(cases, p);
+  }
+  for (const std::int64_t S : {128, 256, 512, 1024}) {
+    Problem p = base;
+    p.M = p.N = S;
+    add(cases, p);
+  }
+  for (const std::int64_t B : {1, 2, 4, 8}) {
+    Problem p = base;
+    p.B = B;
+    p.M = 16;
+    p.N = 4 * k1k;
+    p.mask = Mask::kCausal;
+    add(cases, p);
+  }
+  for (const std::int64_t N : {1 * k1k, 2 * k1k, 4 * k1k, 8 * k1k}) {
+    Problem p = base;
+    p.M = 64;
+    p.N = N;
+    p.mask = Mask::kCausal;
+    add(cases, p);
+  }
+  return {"small", "the axes of readme scaled down for CPUs: H=4, D=64, f32, sum", cases};
+}
+
+Suite<Problem> colsum_suite() {
+  Cases cases;
+  const Problem base{.H = 16, .D = 64, .reduction = Reduction::kMean};
+  for (std::int64_t B = 1; B <= 1024; B *= 2) {
+    Problem p = base;
+    p.B = B;
+    add(cases, p);
+  }
+  for (std::int64_t S = 4 * k1k; S <= 256 * k1k; S *= 2) {
+    Problem p = base;
+    p.M = p.N = S;
+    add(cases, p);
+  }
+  for (std::int64_t N = 16 * k1k; N <= 256 * k1k; N *= 2) {
+    Problem p = base;
+    p.M = 128;
+    p.N = N;
+    p.mask = Mask::kCausal;
+    add(cases, p);
+  }
+  return {"colsum", "shapes of the head-mean package, one mean a head: H=16, D=64, f16", cases};
+}
+
+constexpr Mask kMasks[] = {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft};
+constexpr DType kTypes[] = {DType::kF16, DType::kBF16, DType::kF32};
+constexpr Reduction kReductions[] = {Reduction::kSum, Reduction::kMean, Reduction::kMax};
+
+/// Every shape class under every mask, in f16 and one other type, reductions in turn.
+void add_shapes(Cases& cases) {
+  const Problem shapes[] = {
+      {.M = 1, .N = 1, .D = 1},
+      {.H = 2, .M = 1, .N = 131, .D = 64},
+      {.B = 2, .M = 131, .N = 1, .D = 32},
+      {.B = 2, .H = 3, .M = 64, .N = 64, .D = 64},
+      {.H = 2, .M = 127, .N = 129, .D = 128},
+      {.H = 2, .M = 129, .N = 127, .D = 128},
+      {.H = 2, .M = 131, .N = 1027, .D = 64},
+      {.H = 2, .M = 1027, .N = 131, .D = 128},
+      {.M = 65, .N = 63, .D = 72},
+      {.B = 2, .H = 2, .M = 97, .N = 101, .D = 80},
+      {.H = 2, .M = 33, .N = 257, .D = 96},
+      {.M = 61, .N = 67, .D = 256},
+      {.M = 193, .N = 255, .D = 192},
+      {.H = 2, .M = 50, .N = 70, .D = 40},
+      {.M = 37, .N = 41, .D = 129},
+      {.H = 2, .M = 19, .N = 23, .D = 3},
+      {.B = 2, .H = 6, .H_kv = 2, .M = 53, .N = 131, .D = 64},
+      {.H = 4, .H_kv = 1, .M = 64, .N = 4099, .D = 128},
+      {.H = 2, .M = 515, .N = 2053, .D = 64},
+      {.B = 35000, .H = 2, .M = 3, .N = 5, .D = 8},
+  };
+  std::size_t turn = 0;
+  for (const Problem& shape : shapes) {
+    for (const Mask mask : kMasks) {
+      for (const DType dtype : {DType::kF16, kTypes[1 + turn % 2]}) {
+        Problem p = shape;
+        p.mask = mask;
+        p.dtype = dtype;
+        p.reduction = kReductions[turn++ % 3];
+        add(cases, p);
+      }
+    }
+  }
+}
+
+/// Every input family under every mask, in f16 and bf16 or f32, as sums and maxima in turn.
+void add_families(Cases& cases) {
+  const Problem shapes[] = {
+      {.H = 2, .M = 131, .N = 1027, .D = 64},
+      {.H = 2, .M = 127, .N = 129, .D = 128},
+      {.M = 515, .N = 131, .D = 80},
+      {.M = 64, .N = 2053, .D = 128},
+  };
+  std::size_t turn = 0;
+  for (std::size_t family = 0; family < kInputFamilyNames.size(); ++family) {
+    for (const Problem& shape : shapes) {
+      for (const Mask mask : kMasks) {
+        for (const DType dtype : {DType::kF16, kTypes[1 + turn % 2]}) {
+          Problem p = shape;
+          p.mask = mask;
+          p.dtype = dtype;
+          p.reduction = turn++ % 4 == 3 ? Reduction::kMax : Reduction::kSum;
+          add(cases, p, static_cast<InputFamily>(family));
+        }
+      }
+    }
+  }
+}
+
+/// Every reduction, divisor, output type and unusual scale.
+void add_options(Cases& cases) {
+  const Problem shapes[] = {{.H = 2, .M = 131, .N = 259, .D = 64},
+                            {.H = 2, .M = 193, .N = 129, .D = 128}};
+  for (const Problem& shape : shapes) {
+    for (const Mask mask : kMasks) {
+      for (const DType dtype : {DType::kF16, DType::kBF16}) {
+        for (const DType out : {DType::kF32, dtype}) {
+          for (const Reduction reduction : kReductions) {
+            Problem p = shape;
+            p.mask = mask;
+            p.dtype = dtype;
+            p.out_dtype = out;
+            p.reduction = reduction;
+            add(cases, p);
+            if (reduction != Reduction::kMean) continue;
+            p.mean_over = MeanOver::kAll;
+            add(cases, p);
+          }
+        }
+      }
+      for (const double scale : {0.0, -0.125, 1.0}) {
+        Problem p = shape;
+        p.mask = mask;
+        p.scale = scale;
+        add(cases, p);
+      }
+    }
+  }
+}
+
+/// Row-major tensors, slices of a fused projection, padded rows, broadcast keys.
+void add_layouts(Cases& cases) {
+  for (const std::int64_t D : {64, 128, 20}) {
+    for (const Mask mask : {Mask::kNone, Mask::kCausal}) {
+      const Problem base{.B = 2, .H = 3, .M = 67, .N = 131, .D = D, .mask = mask};
+      const std::int64_t row = D + 8;
+      Problem row_major = base;
+      row_major.layout = Layout::kRowMajor;
+      Problem slice = base;
+      slice.layout = Layout::kFusedSlice;
+      Problem padded = base;
+      padded.q_strides = {base.H * base.M * row, base.M * row, row, 1};
+      padded.k_strides = {base.H * base.N * row, base.N * row, row, 1};
+      Problem broadcast = base;  // one set of keys for all batches and heads
+      broadcast.k_strides = {0, 0, D, 1};
+      Problem odd = base;  // rows that no wide load can take
+      odd.q_strides = {base.H * base.M * (D + 1), base.M * (D + 1), D + 1, 1};
+      for (Problem& p : std::vector<Problem>{row_major, slice, padded, broadcast, odd}) {
+        add(cases, p);
+        p.dtype = DType::kF32;
+        add(cases, p);
+      }
+    }
+  }
+}
+
+Suite<Problem> edge_suite() {
+  Cases cases;
+  add_shapes(cases);
+  add_families(cases);
+  add_options(cases);
+  add_layouts(cases);
+  return {"edge", "the correctness matrix: shapes, masks, types, families, layouts, reductions",
+          cases};
+}
+
+/// More than 2^31 elements in one tensor, and more heads than a grid's y extent.
+Suite<Problem> huge_suite() {
+  const std::int64_t rows = (std::int64_t{1} << 24) + 3;
+  Cases cases;
+  add(cases, {.M = 2, .N = rows, .D = 128, .mask = Mask::kCausal});
+  add(cases, {.M = rows, .N = 2, .D = 128});
+  add(cases, {.B = 70000, .H = 16, .M = 16, .N = 33, .D = 64, .dtype = DType::kBF16});
+  return {"huge", "tensors of more than 2^31 elements: a GPU's memory needed", cases};
+}
+
+}  // namespace
+
+std::vector<Suite<Problem>> ColReduce::suites() {
+  return {readme_suite(), small_suite(), colsum_suite(), edge_suite(), huge_suite()};
+}
+
+}  // namespace attn

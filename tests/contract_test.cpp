@@ -1,0 +1,112 @@
+// The contract: what a problem refuses, where its tensors lie, what its mean divides by.
+#include "reference/colreduce/contract.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <set>
+
+namespace attn {
+namespace {
+
+using Problem = ColReduce::Problem;
+
+std::string refusal(const Problem& problem) { return ColReduce::validate(problem).reason; }
+
+TEST(Contract, AcceptsTheDefault) { EXPECT_TRUE(ColReduce::validate({})); }
+
+TEST(Contract, RefusesSizesBelowOne) {
+  EXPECT_EQ(refusal({.M = 0}), "M must be at least 1, not 0");
+  EXPECT_EQ(refusal({.D = 0}), "D must be at least 1, not 0");
+  EXPECT_EQ(refusal({.B = -3}), "B must be at least 1, not -3");
+}
+
+TEST(Contract, RefusesHeadsThatKeysDoNotDivide) {
+  EXPECT_EQ(refusal({.H = 6, .H_kv = 4}), "H must be a multiple of H_kv, not 6 and 4");
+  EXPECT_TRUE(ColReduce::validate({.H = 6, .H_kv = 3}));
+}
+
+TEST(Contract, RefusesStridesThatNoKernelCouldRead) {
+  EXPECT_EQ(refusal({.M = 4, .D = 8, .q_strides = {64, 64, 16, 2}}),
+            "q_strides must have a D stride of 1, not 2");
+  EXPECT_EQ(refusal({.N = 4, .D = 8, .k_strides = {64, 64, -8, 1}}),
+            "k_strides must not be negative");
+  EXPECT_EQ(refusal({.H = 2, .M = 4, .D = 8, .q_strides = {64, 16, 8, 1}}),
+            "q_strides must not make elements overlap (0 repeats an axis)");
+  EXPECT_TRUE(ColReduce::validate({.B = 4, .H = 2, .N = 4, .D = 8, .k_strides = {0, 0, 8, 1}}));
+}
+
+TEST(Contract, RefusesShapesThatOverflow) {
+  constexpr std::int64_t kBig = std::int64_t{1} << 40;
+  EXPECT_EQ(refusal({.M = kBig, .N = kBig}), "the shape overflows 64-bit addresses");
+  EXPECT_EQ(refusal({.B = kBig, .M = 1, .N = kBig / 2, .D = 64}),
+            "the shape overflows 64-bit addresses");
+  EXPECT_EQ(refusal({.H = std::numeric_limits<std::int64_t>::max(), .M = 1, .N = 1, .D = 1}),
+            "the shape overflows 64-bit addresses");
+}
+
+TEST(Contract, RefusesAnOutputTypeThatIsNeitherFp32NorTheInputs) {
+  EXPECT_EQ(refusal({.dtype = DType::kBF16, .out_dtype = DType::kF16}),
+            "out_dtype must be f32 or the input type");
+}
+
+/// Every layout gives every element an address of its own, inside the storage.
+TEST(Contract, LayoutsAreDisjointAndInBounds) {
+  for (const Layout layout : {Layout::kHeadMajor, Layout::kRowMajor, Layout::kFusedSlice}) {
+    const Problem p{.B = 2, .H = 4, .H_kv = 2, .M = 3, .N = 5, .D = 7, .layout = layout};
+    for (const TensorSpec& spec : ColReduce::tensor_specs(p)) {
+      std::set<std::int64_t> seen;
+      const TensorView view = spec.bind(nullptr);
+      for (std::int64_t b = 0; b < spec.shape[0]; ++b)
+        for (std::int64_t h = 0; h < spec.shape[1]; ++h)
+          for (std::int64_t r = 0; r < spec.shape[2]; ++r)
+            for (std::int64_t d = 0; d < spec.shape[3]; ++d) {
+              const std::int64_t at = spec.offset_elements + view.offset(b, h, r, d);
+              EXPECT_TRUE(at >= 0 && at < spec.storage_elements);
+              EXPECT_TRUE(seen.insert(at).second);
+            }
+      EXPECT_EQ(static_cast<std::int64_t>(seen.size()), spec.elements());
+    }
+  }
+}
+
+TEST(Contract, FusedSliceKeepsKeysBehindQueries) {
+  const Problem p{.H = 4, .H_kv = 2, .M = 3, .N = 3, .D = 8, .layout = Layout::kFusedSlice};
+  const auto specs = ColReduce::tensor_specs(p);
+  EXPECT_EQ(specs[1].offset_elements, 4 * 8);
+  EXPECT_EQ(specs[1].strides[2], (4 + 2 * 2) * 8);
+}
+
+TEST(Contract, DivisorCountsContributingQueries) {
+  Problem p{.M = 4, .N = 6, .reduction = Reduction::kMean, .mask = Mask::kCausal};
+  EXPECT_EQ(p.divisor(0), 4);  // every query sees the first key
+  EXPECT_EQ(p.divisor(2), 4);
+  EXPECT_EQ(p.divisor(3), 3);
+  EXPECT_EQ(p.divisor(5), 1);
+  p.mean_over = MeanOver::kAll;
+  EXPECT_EQ(p.divisor(5), 4);
+  p.mask = Mask::kCausalTopLeft;
+  p.mean_over = MeanOver::kVisible;
+  EXPECT_EQ(p.divisor(5), 1);  // nobody sees key 5: the empty column is 0 / 1
+  p.reduction = Reduction::kSum;
+  EXPECT_EQ(p.divisor(3), 1);
+}
+
+TEST(Contract, WorkCountsBytesOnce) {
+  const Problem p{.B = 2, .H = 4, .H_kv = 2, .M = 8, .N = 16, .D = 32};
+  EXPECT_EQ(ColReduce::work(p).bytes, 2 * (4 * 8 * 32 * 2 + 2 * 16 * 32 * 2 + 4 * 16 * 4));
+}
+
+TEST(Suites, EveryCaseIsValidAndReadmeHasItsCells) {
+  for (const auto& suite : ColReduce::suites()) {
+    EXPECT_FALSE(suite.cases.empty());
+    for (const auto& one : suite.cases)
+      EXPECT_TRUE(ColReduce::validate(one.problem)) << suite.name << refusal(one.problem);
+    if (suite.name == "readme") {
+      EXPECT_EQ(suite.cases.size(), 20u);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace attn

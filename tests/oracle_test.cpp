@@ -1,0 +1,167 @@
+// The fp64 oracle: known answers in closed form, an independent formula, and the GPU's version.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "harness/buffer.h"
+#include "harness/environment.h"
+#include "harness/gpu.h"
+#include "tests/host_case.h"
+
+namespace attn {
+namespace {
+
+using Problem = ColReduce::Problem;
+
+constexpr Mask kMasks[] = {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft};
+
+/// Relative agreement that fp64 arithmetic in another order reaches.
+constexpr double kFp64 = 1e-13;
+
+void expect_close(double actual, double expected, const std::string& where) {
+  EXPECT_LE(std::abs(actual - expected), kFp64 * std::abs(expected) + 1e-290) << where;
+}
+
+TEST(Oracle, EqualScoresShareTheWeightEqually) {
+  for (const Mask mask : kMasks) {
+    for (const auto& [M, N] : {std::pair{5, 7}, {7, 5}, {1, 4}, {4, 1}}) {
+      HostCase c({.H = 2, .M = M, .N = N, .D = 8, .mask = mask}, InputFamily::kAllEqual);
+      const auto reference = c.oracle();
+      const AttentionMask visible = c.problem.attention_mask();
+      for (std::int64_t n = 0; n < N; ++n) {
+        double expected = 0;
+        for (std::int64_t m = visible.query_begin(n); m < M; ++m)
+          expected += 1.0 / static_cast<double>(visible.key_end(m));
+        expect_close(reference.value[static_cast<std::size_t>(n)], expected, std::to_string(n));
+      }
+    }
+  }
+}
+
+/// Row i is 64 e_{i mod D}: a query puts all its weight on the visible keys of its residue class.
+TEST(Oracle, OneHotRowsPickTheirClass) {
+  constexpr std::int64_t kD = 16;
+  for (const Mask mask : kMasks) {
+    HostCase c({.M = 41, .N = 37, .D = kD, .mask = mask}, InputFamily::kOneHot);
+    const auto reference = c.oracle();
+    const AttentionMask visible = c.problem.attention_mask();
+    std::vector<double> expected(37);
+    for (std::int64_t m = 0; m < 41; ++m) {
+      std::vector<std::int64_t> same;
+      for (std::int64_t n = m % kD; n < visible.key_end(m); n += kD) same.push_back(n);
+      const std::int64_t all = visible.key_end(m);
+      for (const std::int64_t n : same)
+        expected[static_cast<std::size_t>(n)] += 1.0 / static_cast<double>(same.size());
+      for (std::int64_t n = 0; same.empty() && n < all; ++n)
+        expected[static_cast<std::size_t>(n)] += 1.0 / static_cast<double>(all);
+    }
+    for (std::size_t n = 0; n < 37; ++n) expect_close(reference.value[n], expected[n], "one_hot");
+  }
+}
+
+/// exp(s) / sum exp(s) without a maximum, in long double: fine for small scores, and another formula.
+TEST(Oracle, AgreesWithTheDirectFormula) {
+  for (const Mask mask : kMasks) {
+    for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
+      HostCase c({.B = 2, .H = 4, .H_kv = 2, .M = 11, .N = 13, .D = 6, .dtype = DType::kF32,
+                  .reduction = reduction, .mask = mask, .layout = Layout::kRowMajor});
+      const auto t = c.tensors();
+      const auto reference = c.oracle();
+      const AttentionMask visible = c.problem.attention_mask();
+      for (std::int64_t b = 0; b < 2; ++b) {
+        for (std::int64_t h = 0; h < 4; ++h) {
+          std::vector<long double> total(13);
+          for (std::int64_t m = 0; m < 11; ++m) {
+            std::vector<long double> e(13);
+            long double sum = 0;
+            for (std::int64_t n = 0; n < 13; ++n) {
+              if (!visible.visible(m, n)) continue;
+              long double s = 0;
+              for (std::int64_t d = 0; d < 6; ++d)
+                s += static_cast<long double>(c.get(t.q, b, h, m, d)) * c.get(t.k, b, h / 2, n, d);
+              sum += e[static_cast<std::size_t>(n)] = std::exp(s / std::sqrt(6.0L));
+            }
+            for (std::size_t n = 0; n < 13 && sum > 0; ++n)
+              total[n] = reduction == Reduction::kMax ? std::max(total[n], e[n] / sum)
+                                                      : total[n] + e[n] / sum;
+          }
+          for (std::int64_t n = 0; n < 13; ++n) {
+            const auto i = static_cast<std::size_t>(n);
+            const double expected = static_cast<double>(total[i]) / c.problem.divisor(n);
+            expect_close(reference.value[static_cast<std::size_t>((b * 4 + h) * 13 + n)], expected,
+                         "direct");
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Oracle, NanPoisonsItsRowAndNothingMore) {
+  HostCase c({.H = 2, .M = 4, .N = 6, .D = 8, .dtype = DType::kF32, .mask = Mask::kCausal});
+  const auto t = c.tensors();
+  c.set(t.q, 0, 1, 1, 0, NAN);  // head 1, query 1 sees keys 0..3
+  const auto reference = c.oracle();
+  for (std::size_t n = 0; n < 6; ++n) {
+    EXPECT_FALSE(std::isnan(reference.value[n]));
+    EXPECT_EQ(std::isnan(reference.value[6 + n]), n <= 3) << n;
+  }
+}
+
+TEST(Tolerance, GrowsFromFp64OverFp32ToStoredScores) {
+  HostCase c({.M = 33, .N = 65, .D = 64});
+  const auto reference = c.oracle();
+  for (std::size_t i = 0; i < c.outputs(); ++i) {
+    const double fp64 = ColReduce::tolerance(c.problem, reference, i, NumericsClass::kFp64);
+    const double fp32 = ColReduce::tolerance(c.problem, reference, i, NumericsClass::kFp32);
+    const double stored = ColReduce::tolerance(c.problem, reference, i, NumericsClass::kStored);
+    EXPECT_LT(0, fp64);
+    EXPECT_LT(fp64, fp32);
+    EXPECT_LT(fp32, stored);
+    EXPECT_LT(fp32, reference.value[i] * 0x1p-12) << "an fp32 kernel may not round to 16 bits";
+  }
+}
+
+/// Both oracles, on the same bits: the GPU's answers for shapes that the CPU cannot reach.
+TEST(Oracle, CpuAndGpuAgree) {
+  std::string why;
+  if (!gpu::find(why)) GTEST_SKIP() << "no GPU: " << why;
+  for (const Mask mask : kMasks) {
+    for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
+      for (const Problem& shape :
+           {Problem{.B = 2, .H = 6, .H_kv = 2, .M = 131, .N = 1027, .D = 64},
+            Problem{.H = 3, .M = 257, .N = 129, .D = 100, .dtype = DType::kF32,
+                    .layout = Layout::kFusedSlice},
+            Problem{.B = 300, .H = 250, .M = 2, .N = 3, .D = 5, .dtype = DType::kBF16}}) {
+        Problem p = shape;
+        p.mask = mask;
+        p.reduction = reduction;
+        HostCase c(p, InputFamily::kPeaked, 9);
+        const auto cpu = c.oracle();
+        std::vector<Buffer> buffers;
+        std::vector<void*> pointers;
+        for (const TensorSpec& spec : ColReduce::tensor_specs(p)) {
+          buffers.emplace_back(MemorySpace::kDevice, spec.storage_bytes());
+          pointers.push_back(buffers.back().data());
+          if (spec.role != TensorRole::kOutput)
+            gpu::fill_input(spec, pointers.back(), InputFamily::kPeaked,
+                            tensor_key(9, "", spec.name));
+        }
+        const auto gpu = ColReduce::oracle_on_device(p, ColReduce::bind(p, pointers));
+        ASSERT_TRUE(gpu.has_value());
+        ASSERT_EQ(gpu->value.size(), cpu.value.size());
+        for (std::size_t i = 0; i < cpu.value.size(); ++i) {
+          expect_close(gpu->value[i], cpu.value[i], std::to_string(i));
+          // Parts of the bound are kept in fp32.
+          ASSERT_LE(std::abs(gpu->drift[i] - cpu.drift[i]), 0x1p-20f * cpu.drift[i]);
+          ASSERT_LE(std::abs(gpu->stored[i] - cpu.stored[i]), 0x1p-20f * cpu.stored[i]);
+          ASSERT_LE(std::abs(gpu->square[i] - cpu.square[i]), 0x1p-20f * cpu.square[i]);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace attn

@@ -1,0 +1,81 @@
+// The operator list, the backends' lists and their names.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "harness/core/dispatch.h"
+#include "harness/operators.h"
+
+namespace attn {
+namespace {
+
+TEST(Registry, BackendsAreListedInReadingOrder) {
+  std::vector<std::string> ids;
+  for (const AnyBackend& backend : operators().front()->backends()) ids.emplace_back(backend.id);
+  const std::vector<std::string> order = {"cpu_reference", "cpu_fused", "libtorch", "cublas_naive",
+                                          "fused_simt",    "mma_sm80",  "split_k"};
+  EXPECT_EQ(ids, order);
+}
+
+TEST(Registry, EveryBackendDescribesItself) {
+  for (const auto& op : operators()) {
+    std::set<std::string_view> ids;
+    for (const AnyBackend& backend : op->backends()) {
+      EXPECT_TRUE(ids.insert(backend.id).second) << backend.id;
+      if (!backend.info) continue;
+      EXPECT_EQ(backend.info->id, backend.id);
+      EXPECT_FALSE(backend.info->summary.empty()) << backend.id;
+      EXPECT_FALSE(backend.info->math.empty()) << backend.id;
+    }
+  }
+}
+
+TEST(Registry, HostBackendsAreInEveryBuild) {
+  for (const AnyBackend& backend : operators().front()->backends()) {
+    if (backend.id == "cpu_reference" || backend.id == "cpu_fused") {
+      EXPECT_NE(backend.info, nullptr) << backend.id;
+    }
+  }
+}
+
+TEST(CaseId, HoldsSizesAlwaysAndOptionsWhereTheyDiffer) {
+  const auto problem = operators().front()->default_problem();
+  EXPECT_EQ(case_id(*problem), "B1_H1_M1024_N1024_D128_f16_sum_none");
+  EXPECT_EQ(problem->set("H_kv", "1"), "");
+  EXPECT_EQ(problem->set("mask", "causal"), "");
+  EXPECT_EQ(problem->set("scale", "0.5"), "");
+  EXPECT_EQ(case_id(*problem), "B1_H1_H_kv1_M1024_N1024_D128_f16_sum_causal_scale-0.5");
+}
+
+TEST(Fields, TextSetsThemAndBadTextIsOneSentence) {
+  const auto problem = operators().front()->default_problem();
+  EXPECT_EQ(problem->set("N", "16k"), "");
+  EXPECT_EQ(problem->set("q_strides", "8:8:8:1"), "");
+  EXPECT_EQ(problem->set("N", "12x"), "N must be an integer such as 4096 or 4k, not '12x'");
+  EXPECT_EQ(problem->set("N", "99999999999999999999"),
+            "N must be an integer such as 4096 or 4k, not '99999999999999999999'");
+  EXPECT_EQ(problem->set("mask", "casual"),
+            "mask must be one of none, causal, causal_top_left, not 'casual'");
+  EXPECT_EQ(problem->set("scale", "inf"), "scale must be a finite number or auto, not 'inf'");
+  EXPECT_EQ(problem->set("k_strides", "1:2:3"),
+            "k_strides must be four integers b:h:row:d or auto, not '1:2:3'");
+  EXPECT_EQ(problem->set("depth", "3"), "colreduce has no field 'depth'");
+  std::map<std::string, FieldValue> fields;
+  for (const FieldValue& field : problem->fields()) fields[field.name] = field;
+  EXPECT_EQ(fields["N"].number, 16384);
+  EXPECT_EQ(fields["q_strides"].text, "8:8:8:1");
+  EXPECT_EQ(fields["H_kv"].number, 1) << "resolved to H";
+}
+
+TEST(Dispatch, HitsItsValueAndThrowsWithoutOne) {
+  int seen = 0;
+  dispatch<64, 128>(128, [&](auto value) { seen = value; });
+  EXPECT_EQ(seen, 128);
+  EXPECT_THROW((dispatch<64, 128>(96, [](auto) {})), std::logic_error);
+}
+
+}  // namespace
+}  // namespace attn

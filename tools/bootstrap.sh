@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Installs what is missing for a build, the tests and the plots, and uses what is there: compilers
+# and libraries by apt, the plots' packages in the project's .venv, LibTorch from an importable
+# torch, libtorch-dev or the wheel. With everything present it does nothing and needs no network.
+#   --ci              also the format and tidy checks' tools
+#   ATTN_OFFLINE=1    never touch the network: say in one sentence what is missing
+#   ATTN_TORCH=OFF    do not look for LibTorch
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. tools/lib.sh
+
+cxx=${CXX:-g++}
+offline=${ATTN_OFFLINE:-0}
+packages=()
+
+# ---- what is missing -----------------------------------------------------------------------------
+at_least() {  # at_least <wanted version> <found version>
+  [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]
+}
+
+prefixes=()
+IFS=: read -r -a prefix_list <<<"${CMAKE_PREFIX_PATH:-}"
+for prefix in "${prefix_list[@]}"; do
+  if [ -n "$prefix" ]; then prefixes+=("-I$prefix/include"); fi
+done
+
+has_header() {
+  printf '#include <%s>\n' "$1" | "$cxx" -std=c++20 -E -x c++ "${prefixes[@]}" - >/dev/null 2>&1
+}
+
+find_missing() {
+  packages=()
+  command -v "$cxx" >/dev/null 2>&1 || packages+=(g++)
+  if ! command -v cmake >/dev/null 2>&1 ||
+    ! at_least 3.25 "$(cmake --version | sed -n 's/^cmake version //p')"; then
+    packages+=(cmake)
+  fi
+  if ! command -v ninja >/dev/null 2>&1 && ! command -v make >/dev/null 2>&1; then
+    packages+=(ninja-build)
+  fi
+  command -v python3 >/dev/null 2>&1 || packages+=(python3 python3-venv)
+  has_header gtest/gtest.h || packages+=(libgtest-dev)
+  has_header benchmark/benchmark.h || packages+=(libbenchmark-dev)
+  has_header CLI/CLI.hpp || packages+=(libcli11-dev)
+  has_header nlohmann/json.hpp || packages+=(nlohmann-json3-dev)
+  has_header fmt/format.h || packages+=(libfmt-dev)
+  if [ "${1:-}" = --ci ]; then
+    clang_tool clang-format >/dev/null || packages+=(clang-format-14)
+    clang_tool clang-tidy >/dev/null || packages+=(clang-tidy-14)
+  fi
+}
+
+# ---- apt -----------------------------------------------------------------------------------------
+as_root=()
+may_install() {
+  command -v apt-get >/dev/null 2>&1 || return 1
+  [ "$(id -u)" -eq 0 ] && return 0
+  command -v sudo >/dev/null 2>&1 || return 1
+  # Without a terminal a sudo that wants a password would wait for ever.
+  if [ -t 0 ] || sudo -n true 2>/dev/null; then as_root=(sudo); return 0; fi
+  return 1
+}
+
+lists_are_new=0
+apt_install() {
+  if [ "$lists_are_new" -eq 0 ]; then
+    "${as_root[@]}" apt-get update -qq || true  # one unreachable source need not stop the others
+    lists_are_new=1
+  fi
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+find_missing "$@"
+if [ "${#packages[@]}" -gt 0 ]; then
+  list="${packages[*]}"
+  [ "$offline" = 1 ] && fail "Missing, and ATTN_OFFLINE=1 forbids the network: $list."
+  may_install || fail "Please have these packages installed, which needs root: $list."
+  headline "Installing $list"
+  apt_install "${packages[@]}" || fail "apt-get could not install: $list."
+  find_missing "$@"
+  [ "${#packages[@]}" -eq 0 ] || fail "Still missing or too old after apt-get: ${packages[*]}."
+fi
+
+# ---- Python: the project's own environment, only where something is missing ----------------------
+# --system-site-packages lets it see an importable torch or matplotlib; the environment that python3
+# itself may live in is not the system, hence the .pth file.
+make_venv() {
+  [ -x .venv/bin/python ] && return 0
+  if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    may_install && apt_install python3-venv || return 1
+  fi
+  python3 -m venv --system-site-packages .venv >/dev/null 2>&1 || { rm -rf .venv; return 1; }
+  python3 - <<'PY'
+import sys, sysconfig
+from pathlib import Path
+if sys.prefix != sys.base_prefix:
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    target = Path(".venv/lib") / name / "site-packages" / "outer_environment.pth"
+    target.write_text(sysconfig.get_paths()["purelib"] + "\n")
+PY
+}
+
+pip_install() {
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 "$@"
+}
+
+requirements=(matplotlib numpy jsonschema)  # the modules of plots/requirements.txt
+without="what needs it (figures, tables, some tests) will be skipped."
+if ! has_python_packages "${requirements[@]}"; then
+  had_venv=$([ -d .venv ] && echo 1 || echo 0)
+  if [ "$offline" = 1 ]; then
+    note "Python lacks one of ${requirements[*]} and ATTN_OFFLINE=1: $without"
+  elif ! make_venv; then
+    note "python3 cannot make a virtual environment (package python3-venv): $without"
+  elif ! has_python_packages "${requirements[@]}"; then
+    headline "Installing plots/requirements.txt into .venv"
+    if ! pip_install -r plots/requirements.txt; then
+      note "pip could not install one of ${requirements[*]} (no network?): $without"
+      if [ "$had_venv" -eq 0 ]; then rm -rf .venv; fi
+    fi
+  fi
+fi
+
+# ---- LibTorch: optional --------------------------------------------------------------------------
+# Distributions ship it for CPUs only, so a machine with a GPU takes the wheel first; a machine
+# without one takes the much smaller package.
+torch_from_apt() {
+  may_install || return 1
+  apt_install libtorch-dev 2>/dev/null
+}
+
+torch_from_pip() {
+  make_venv || return 1
+  if has_gpu; then
+    pip_install torch
+  else
+    pip_install torch --index-url https://download.pytorch.org/whl/cpu || pip_install torch
+  fi
+}
+
+has_torch() { "$(project_python)" tools/find_torch.py >/dev/null 2>&1; }
+
+if [ "${ATTN_TORCH:-AUTO}" != OFF ] && ! has_torch; then
+  if [ "$offline" != 1 ]; then
+    headline "Installing LibTorch"
+    if has_gpu; then
+      torch_from_pip || torch_from_apt || true
+    else
+      torch_from_apt || torch_from_pip || true
+    fi
+  fi
+  has_torch || note "No LibTorch was found or could be installed: its backends will be NOT_BUILT."
+fi
