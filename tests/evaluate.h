@@ -44,7 +44,6 @@ class Evaluator {
   }
 
   const BackendInfo& info() const { return backend_->info; }
-  bool supports(const ColReduce::Problem& p) const { return backend_->supports(p, device()).ok; }
 
   /// The output as fp32, in the order of [B, H, N].
   std::vector<float> run(HostCase& c) const {

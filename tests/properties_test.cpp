@@ -17,8 +17,7 @@ constexpr Mask kMasks[] = {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft};
 
 /// Rounding of a few fp32 operations, and of weights that a backend stores in 16 bits.
 double slack(const BackendInfo& info, const Problem& p) {
-  const bool stored = info.numerics == NumericsClass::kStored && p.dtype != DType::kF32;
-  return stored ? 16 * unit_roundoff(p.dtype) : 0x1p-14;
+  return info.numerics == NumericsClass::kStored && p.dtype != DType::kF32 ? 16 * unit_roundoff(p.dtype) : 0x1p-14;
 }
 
 class Laws : public testing::TestWithParam<std::string> {
@@ -28,7 +27,6 @@ class Laws : public testing::TestWithParam<std::string> {
     if (!evaluator_) GTEST_SKIP() << skip_;
   }
   std::vector<float> run(HostCase& c) { return evaluator_->run(c); }
-  bool takes(const Problem& p) { return evaluator_->supports(p); }
   double tolerance(const Problem& p) const { return slack(evaluator_->info(), p); }
 
   std::optional<Evaluator> evaluator_;

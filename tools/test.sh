@@ -11,6 +11,7 @@ tools/build.sh
 headline "Testing"
 dir=$(build_dir)
 status=0
+export OMP_WAIT_POLICY=passive  # tests run side by side: threads that spin would starve the others
 ctest --test-dir "$dir" --output-on-failure --no-tests=error -j "${ATTN_JOBS:-$(nproc)}" |
   tee "$dir/ctest.log" || status=$?
 printf '\n'

@@ -142,11 +142,8 @@ int key_slabs(const Job& job, const RowBlock& block) {
 }
 
 /// Maximum and inverse sum of the block's rows; leaves the last slab's 2^(s - row_max) in scratch.
-void row_stats(const Job& job,
-               const Head& head,
-               const RowBlock& block,
-               Scratch& scratch,
-               RowStats& stats) {
+void row_stats(
+    const Job& job, const Head& head, const RowBlock& block, Scratch& scratch, RowStats& stats) {
   alignas(64) std::array<float, kMaxRows> row_sum{};
   stats.row_max.fill(-kInfinity);
   const int slabs = key_slabs(job, block);
@@ -221,14 +218,18 @@ struct StoredStats {
   float* row_max;
   float* inverse_sum;
 
-  static StoredStats at(const Job& job, const Workspace& workspace, std::int64_t bh,
+  static StoredStats at(const Job& job,
+                        const Workspace& workspace,
+                        std::int64_t bh,
                         const RowBlock& block) {
     float* base = static_cast<float*>(workspace.data) + bh * job.problem.M + block.m0;
     return {base, base + job.heads() * job.problem.M};
   }
 };
 
-void store_row_stats(const Job& job, std::int64_t unit, const Workspace& workspace,
+void store_row_stats(const Job& job,
+                     std::int64_t unit,
+                     const Workspace& workspace,
                      Scratch& scratch) {
   const std::int64_t bh = unit / job.row_blocks();
   const RowBlock block = row_block(job, unit % job.row_blocks());
@@ -239,8 +240,11 @@ void store_row_stats(const Job& job, std::int64_t unit, const Workspace& workspa
   std::copy_n(stats.inverse_sum.data(), block.rows, to.inverse_sum);
 }
 
-void reduce_columns(const Job& job, std::int64_t unit, std::int64_t units_per_head,
-                    const Workspace& workspace, Scratch& scratch) {
+void reduce_columns(const Job& job,
+                    std::int64_t unit,
+                    std::int64_t units_per_head,
+                    const Workspace& workspace,
+                    Scratch& scratch) {
   const std::int64_t bh = unit / units_per_head;
   const std::int64_t n0 = unit % units_per_head * kColumnUnit;
   const int count = static_cast<int>(std::min<std::int64_t>(job.problem.N - n0, kColumnUnit));
@@ -300,7 +304,7 @@ int choose_block_rows(const Problem& p, int panel_rows) {
 }
 
 Job make_job(const Problem& p, const Tensors& tensors, const DeviceInfo& device) {
-  const TileKernels kernels = tile_kernels();
+  const TileKernels kernels = available_kernels().front();
   return {.problem = p,
           .tensors = tensors,
           .kernels = kernels,
@@ -327,13 +331,15 @@ std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return static_cast<std::size_t>(p.B * p.H * p.M) * 2 * sizeof(float);
 }
 
-Launch plan(const Problem& p, const Tensors& tensors, Workspace workspace,
+Launch plan(const Problem& p,
+            const Tensors& tensors,
+            Workspace workspace,
             const DeviceInfo& device) {
   const Job job = make_job(p, tensors, device);
   const bool whole_heads = by_heads(job);
   Launch launch;
-  launch.note = std::to_string(job.block_rows) + " queries x " +
-                std::to_string(job.slab_keys()) + " keys, " +
+  launch.note = std::string(job.kernels.instructions) + ", " + std::to_string(job.block_rows) +
+                " queries x " + std::to_string(job.slab_keys()) + " keys, " +
                 (whole_heads ? "one head a thread" : "two phases");
   launch.enqueue = [job, workspace, whole_heads](Stream) {
     if (whole_heads) {

@@ -3,10 +3,10 @@
 //
 // Adds:     tensor cores (inside cuBLAS), at the price of the whole M x N matrix in memory.
 // Mapping:  softmax: a row by 1 to 32 warps, held in registers up to 4096 vectors, else read twice.
-//           columns: a CTA takes a strip of 8 or 32 vectors of one head; its threads own 1 vector of
-//           columns each, and the rows are dealt to 32 or 8 groups of threads, combined in order.
-// Memory:   scratch for S, at most a quarter of the GPU: larger problems go in chunks of heads, then
-//           of rows, whose column sums carry over in fp32. 32 MiB for cuBLAS.
+//           columns: a CTA takes a strip of 8 or 32 vectors of one head; a thread owns 1 vector of
+//           columns, and the rows are dealt to 32 or 8 groups of threads, combined in order.
+// Memory:   scratch for S, at most a quarter of the GPU: larger problems go in chunks of heads,
+//           then of rows, whose column sums carry over in fp32. 32 MiB for cuBLAS.
 // Limit:    memory: S is written, read, written, read (2 bytes a pair and pass in f16). The mask
 //           saves the softmax and column parts of hidden pairs, not those of the product.
 // Rounding: S and P are stored in the input type; products, softmax and sums in fp32 (f32: exact
@@ -55,7 +55,7 @@ struct VisibleKeys {
   }
 };
 
-// --- Reduction of columns -------------------------------------------------------------------------
+// --- Reduction of columns ------------------------------------------------------------------------
 
 struct ColumnOutput {
   void* out;  // [B, H, N]
@@ -65,8 +65,8 @@ struct ColumnOutput {
   MeanOver mean_over;
 };
 
-/// Adds the chunk's rows to the columns of its heads, each row of P read once, and stores the result
-/// with the chunk that holds the last row. kLanes: vectors side by side in a CTA's strip.
+/// Adds the chunk's rows to the columns of its heads, each row of P read once, and stores the
+/// result with the chunk that holds the last row. kLanes: vectors side by side in a CTA's strip.
 template <class T, int kLanes, class Combine>
 __global__ void __launch_bounds__(kColumnThreads)
     reduce_columns(const Chunk chunk, const AttentionMask mask, const ColumnOutput output) {
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(kColumnThreads)
   }
 }
 
-// --- Products -------------------------------------------------------------------------------------
+// --- Products ------------------------------------------------------------------------------------
 
 /// One axis of the matrices of a chunk: how many, and how many elements apart.
 struct Axis {
@@ -249,7 +249,7 @@ void multiply(const Job& job, const Chunk& chunk, std::int64_t batches, std::int
   }
 }
 
-// --- Launches -------------------------------------------------------------------------------------
+// --- Launches ------------------------------------------------------------------------------------
 
 using SoftmaxKernel = RowSoftmaxKernel<VisibleKeys>;
 using ColumnKernel = void (*)(Chunk, AttentionMask, ColumnOutput);

@@ -1,9 +1,9 @@
-// Column reduction in two passes over the scores on CUDA cores, which are never stored.
+// Column reduction on CUDA cores in two passes over the scores, which are never stored.
 //
-// Adds:     no M x N matrix, only one number per query between the passes; one rounding, at the end.
-// Mapping:  pass 1: a CTA of 128 threads keeps 64 queries and streams tiles of 64 keys; pass 2 keeps
-//           64 keys and streams queries. grid.x = heads x tiles. A thread owns 8 kept x 4 streamed
-//           rows; its row (pass 1) or column (pass 2) results stay in registers over the whole stream.
+// Adds:     no M x N matrix, one number per query between the passes; one rounding, at the end.
+// Mapping:  pass 1: a CTA of 128 threads keeps 64 queries and streams tiles of 64 keys; pass 2
+//           keeps 64 keys and streams queries. grid.x = heads x tiles. A thread owns 8 kept x 4
+//           streamed rows; its row (pass 1) or column (pass 2) results stay in registers.
 // Memory:   2 tiles of 64 rows x 32 components in fp32, component-major: 17 KB of shared memory;
 //           scratch: the normaliser of every query, 4 B H M bytes.
 // Limit:    4 D FLOP and 2 exponentials per visible pair; bound by fp32 FMA: 3 shared loads of 16
@@ -185,6 +185,17 @@ __global__ void __launch_bounds__(kThreads) row_pass(const Params p) {
   }
 }
 
+template <class Combine>
+__device__ void combine_columns(float (&columns)[kKept],
+                                const float (&weights)[kKept][kStreamed],
+                                Combine combine) {
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+#pragma unroll
+    for (int j = 0; j < kStreamed; ++j) columns[i] = combine(columns[i], weights[i][j]);
+  }
+}
+
 /// What the total of key n is divided by.
 __device__ float divisor_of(const Params& p, std::int64_t n) {
   if (p.reduction != Reduction::kMean) return 1.0f;
@@ -228,10 +239,14 @@ __global__ void __launch_bounds__(kThreads) column_pass(const Params p) {
 #pragma unroll
       for (int i = 0; i < kKept; ++i) {
         // A select, not a product: a hidden key may hold NaN.
-        const float weight =
-            slot * kKept + i < visible ? exp2_approx(fmaf(rS[i][j], p.scale_log2, -lse[j])) : 0.0f;
-        columns[i] = is_max ? MaxOrNan{}(columns[i], weight) : columns[i] + weight;
+        const float weight = exp2_approx(fmaf(rS[i][j], p.scale_log2, -lse[j]));
+        rS[i][j] = slot * kKept + i < visible ? weight : 0.0f;
       }
+    }
+    if (is_max) {
+      combine_columns(columns, rS, MaxOrNan{});
+    } else {
+      combine_columns(columns, rS, Sum{});
     }
   }
 #pragma unroll

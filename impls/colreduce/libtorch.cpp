@@ -1,13 +1,16 @@
 // The framework's baseline: what a PyTorch user writes, tensor by tensor, on a CPU or a GPU.
 //
-// Computes   scores = q k^T * scale, masked_fill, softmax, a reduction over the queries: four eager
-//            operators, each with its M x N result in memory.
+// Computes   scores (matmul, or baddbmm with the scale as its alpha), masked_fill, softmax, a
+//            reduction over the queries: eager operators, each with its M x N result in memory.
 // Mapping    whatever LibTorch chooses: its matmul library and its own element-wise kernels.
 // Memory     two tensors of B H M N at a time in the input type (fp32 on a CPU) from LibTorch's
-//            allocator, which the row shows as hidden; expanded keys for grouped queries besides.
-// Traffic    the scores are written and read four times: the memory bandwidth is the limit.
-// Rounding   scores and weights are stored in the input type; the reduction adds in fp32. On a CPU
-//            16-bit inputs are converted to fp32 first: not every LibTorch multiplies them there.
+//            allocator, which the row shows as hidden; besides them copies of q and k where batch
+//            and heads do not merge into one stride, and expanded keys for grouped queries.
+// Traffic    scores written, read, weights written, read; a mask adds a read and a write: the memory
+//            bandwidth is the limit.
+// Rounding   scores and weights are each rounded once to the input type; the reduction adds in fp32.
+//            On a CPU 16-bit inputs are converted to fp32 first: not every LibTorch multiplies them
+//            there.
 // Source     PyTorch's documented operators; the formula of reference/colreduce/contract.h.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -50,9 +53,21 @@ at::Tensor for_query_heads(const at::Tensor& k, std::int64_t heads) {
       .reshape({k.size(0), heads, k.size(2), k.size(3)});
 }
 
+/// S [B, H, M, N] of q [B, H, M, D] and k [B, H, N, D], rounded once to their type.
+at::Tensor scaled_scores(const Problem& p, const at::Tensor& q, const at::Tensor& k) {
+  if (q.scalar_type() == at::kFloat) return at::matmul(q * p.scale_value(), k.transpose(-2, -1));
+  // 16-bit q times the scale, or 16-bit scores times it, would be rounded once more: alpha acts on
+  // the fp32 accumulators.
+  const at::Tensor unused = at::empty({1, 1, 1}, q.options());  // beta is 0
+  return at::baddbmm(unused, q.reshape({-1, p.M, p.D}), k.reshape({-1, p.N, p.D}).transpose(-2, -1),
+                     /*beta=*/0,
+                     /*alpha=*/p.scale_value())
+      .view({p.B, p.H, p.M, p.N});
+}
+
 /// P [B, H, M, N].
 at::Tensor attention_weights(const Problem& p, const at::Tensor& q, const at::Tensor& k) {
-  at::Tensor scores = at::matmul(q, k.transpose(-2, -1)) * p.scale_value();
+  at::Tensor scores = scaled_scores(p, q, k);
   if (p.mask == Mask::kNone) return scores.softmax(-1);
 
   const std::int64_t diagonal = p.attention_mask().diagonal;
@@ -60,11 +75,8 @@ at::Tensor attention_weights(const Problem& p, const at::Tensor& q, const at::Te
   const at::Tensor last_key = at::arange(p.M, index).unsqueeze(1) + diagonal;  // [M, 1]
   const at::Tensor unseen = at::arange(p.N, index) > last_key;                 // [M, N]
   scores = scores.masked_fill(unseen, -std::numeric_limits<double>::infinity());
-  at::Tensor weights = scores.softmax(-1);
-  // The softmax of a row without visible keys is NaN; its weights are 0.
-  const std::int64_t blind = std::clamp<std::int64_t>(-diagonal, 0, p.M);
-  weights.narrow(-2, 0, blind).zero_();
-  return weights;
+  // A row without visible keys, or with a NaN, is NaN under the mask as well: there weights are 0.
+  return scores.softmax(-1).masked_fill_(unseen, 0);
 }
 
 /// The divisors [N] of a mean.

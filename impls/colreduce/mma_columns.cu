@@ -1,6 +1,6 @@
 // Pass 2 of the tensor-core column reduction: the kernels that reduce each key's weights.
-// mma_passes.cuh (ColumnPass) says what they compute, mma_sm80.cu how the passes fit together.
-#include "impls/colreduce/mma_passes.cuh"
+// mma_columns.cuh says what they compute, mma_sm80.cu how the passes fit together.
+#include "impls/colreduce/mma_columns.cuh"
 #include "impls/colreduce/mma_policies.cuh"
 
 namespace attn::colreduce {

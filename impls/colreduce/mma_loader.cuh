@@ -1,8 +1,8 @@
 // The copies behind the streaming kernel of mma_pipeline.cuh.
 //
-// All tiles of a CTA, stationary and streamed, of all its items, form one sequence of equal slots in
-// one ring of cp.async stages: loads for the next item are under way while the last tiles of this
-// one are computed.
+// All tiles of a CTA, stationary and streamed, of all its items, form one sequence of equal slots
+// in one ring of cp.async stages: loads for the next item are under way while the last tiles of
+// this one are computed.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,7 @@
 // The streaming kernel that both passes of the column reduction on tensor cores share: a stationary
-// tile of one operand in registers, the other operand streamed past it through shared memory. Scores
-// are dot products of stationary and streamed rows; nothing here knows which of the two is a query.
+// tile of one operand in registers, the other operand streamed past it through shared memory.
+// Scores are dot products of stationary and streamed rows; nothing here knows which of the two is a
+// query.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -29,6 +30,21 @@ template <class Policy>
 struct RowValues {
   float value[Policy::kRowTiles][2];
 };
+
+/// Which of a row's columns in a chunk are visible: those with column - first in [begin, end).
+struct ColumnWindow {
+  int begin;
+  int end;
+  __device__ bool holds(int column) const { return column >= begin && column < end; }
+};
+
+__device__ inline ColumnWindow window_from(const Interval& visible, int first_column) {
+  return {static_cast<int>(visible.begin - first_column),
+          static_cast<int>(visible.end - first_column)};
+}
+
+/// Column within a chunk, of a lane's element [j][c] (ScoreChunk), less the lane's first column.
+__device__ constexpr int chunk_column(int j, int c) { return 8 * j + c % 2; }
 
 /// The stationary rows of a warp, as A fragments.
 template <class Policy>
@@ -77,7 +93,7 @@ struct RowFragments {
 };
 
 /// grid: any number of CTAs, which share the items evenly; block: Policy::kThreads; dynamic shared
-/// memory: Pass::kSharedBytes. Pass says what becomes of the scores, see mma_passes.cuh.
+/// memory: Pass::kSharedBytes. Pass says what becomes of the scores: mma_rows.cuh, mma_columns.cuh.
 template <class Element, class Policy, class Pass>
 __global__ void __launch_bounds__(Policy::kThreads, Policy::kCtasPerSm)
     stream_pass(const __grid_constant__ PassArguments args) {

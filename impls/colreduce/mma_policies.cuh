@@ -8,17 +8,18 @@
 
 namespace attn::colreduce {
 
-// Eight warps of at most 128 registers, two CTAs an SM: four warps for each scheduler, so that one
-// warp's exponentials run under another's products. A warp holds 32 rows (16 at D = 256) because a B
-// fragment from shared memory then feeds two products: 128 bytes each, of which an SM's shared memory
-// delivers as many as its tensor cores take.
-//                                 D, m16, row warps, column warps, stream, chunk, stages, CTAs an SM
+// Sixteen warps of at most 128 registers an SM: four for each scheduler, so that one warp's
+// exponentials run under another's products. A warp holds 32 rows (16 at D = 256) because a B
+// fragment from shared memory then feeds two products: 128 bytes each, of which an SM's shared
+// memory delivers as many as its tensor cores take. Wide tiles: four CTAs of four warps, which wait
+// for each other less than two CTAs of eight (README.md, "policies").
+// D, m16 tiles a warp, row warps, column warps, streamed rows, chunk, stages, CTAs an SM:
 template <int kD>
 struct WidePolicy;  // stationary tiles of 128 rows
 template <>
-struct WidePolicy<64> : MmaPolicy<64, 2, 4, 2, 64, 16, 4, 2> {};
+struct WidePolicy<64> : MmaPolicy<64, 2, 4, 1, 32, 16, 6, 4> {};
 template <>
-struct WidePolicy<128> : MmaPolicy<128, 2, 4, 2, 64, 32, 4, 2> {};
+struct WidePolicy<128> : MmaPolicy<128, 2, 4, 1, 64, 32, 3, 4> {};
 template <>
 struct WidePolicy<256> : MmaPolicy<256, 1, 8, 1, 32, 32, 4, 2> {};
 
@@ -31,7 +32,7 @@ struct NarrowPolicy<128> : MmaPolicy<128, 2, 2, 4, 64, 16, 4, 2> {};
 template <>
 struct NarrowPolicy<256> : MmaPolicy<256, 1, 4, 2, 32, 16, 4, 2> {};
 
-/// Calls `function(std::integral_constant<int, kD>{})` for the smallest padded dimension that holds D.
+/// Calls `function(std::integral_constant<int, kD>{})` for the smallest kD that holds D.
 template <class Function>
 void dispatch_dimension(std::int64_t D, Function&& function) {
   dispatch<64, 128, 256>(D <= 64 ? 64 : D <= 128 ? 128 : 256, function);

@@ -1,7 +1,7 @@
 // Pass 1 of the tensor-core column reduction: the kernels that write the lse of each query.
-// mma_passes.cuh (RowPass) says what they compute, mma_sm80.cu how the passes fit together.
-#include "impls/colreduce/mma_passes.cuh"
+// mma_rows.cuh says what they compute, mma_sm80.cu how the passes fit together.
 #include "impls/colreduce/mma_policies.cuh"
+#include "impls/colreduce/mma_rows.cuh"
 
 namespace attn::colreduce {
 namespace {

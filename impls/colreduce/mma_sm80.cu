@@ -1,22 +1,23 @@
 // The column reduction on tensor cores (mma.sync, sm_80 and up), in two passes over the scores.
 //
-// Computes what fused_simt does; the dot products move to tensor cores and the key tiles into a ring
-// of asynchronous copies.
+// Computes what fused_simt does; the dot products move to tensor cores and the key tiles into a
+// ring of asynchronous copies.
 // Mapping: pass 1 keeps 128 queries of one head in a CTA (64 where there are few) and streams the
-//   keys; pass 2 keeps 128 keys and streams the queries with their lse, so that an accumulator's row
-//   is a column of P and its sum never leaves the thread until the end: no atomics, one fixed order.
-//   CTA = 8 warps, 4 of them by stationary rows (32 a warp) and 2 by streamed columns. Two CTAs an
-//   SM. The grid is one round of CTAs that take items in turn where items are alike, else one item a
-//   CTA, heavy ones first.
-// Memory: the stationary tile is A fragments in registers (64 of 128 at D = 128). Streamed tiles are
-//   64 rows, 17 KiB with padding, in 4 stages of cp.async: 70 KiB a CTA. Workspace: the lse, 4 B H M.
-// Traffic: 4 B H M N D FLOP over both passes and 2 B H M N exponentials; each pass reads the streamed
-//   operand once per stationary tile, from L2. Limits: the mma.sync rate at D = 128, the exponential
-//   unit at D = 64, HBM where there are few queries (both passes read all keys).
+//   keys; pass 2 keeps 128 keys and streams the queries with their lse, so that an accumulator's
+//   row is a column of P and its sum never leaves the thread until the end: no atomics, one fixed
+//   order. CTA = 4 warps of 32 stationary rows; 4 CTAs an SM. Short items, of one or two streamed
+//   tiles, are taken in turn by as many CTAs as the device holds; else one item a CTA.
+// Memory: the stationary tile is A fragments in registers (64 of 128 at D = 128). Streamed tiles
+//   are 64 rows, 17 KiB with padding, in 3 stages of cp.async: 52 KiB a CTA. The workspace holds
+//   the lse, 4 B H M bytes.
+// Traffic: 4 B H M N D FLOP over both passes and 2 B H M N exponentials; each pass reads the
+//   streamed operand once per stationary tile, from L2. Limits: the mma.sync rate at D = 128, the
+//   exponential unit at D = 64, HBM where there are few queries (both passes read all keys).
 // Rounding: products exact, scores and all sums fp32; scale and reference in one FFMA; ex2.approx
 //   (2^-22); P is never stored. A query whose visible scores are all -inf has P = 0.
 // Source: FlashAttention-2 (Dao, 2023) for stationary rows and late normalisation; PTX ISA, "Matrix
-//   Fragments for mma.m16n8k16" for layouts; mma_pipeline.cuh and mma_passes.cuh for the rest.
+//   Fragments for mma.m16n8k16" for layouts. The kernel is mma_pipeline.cuh (with mma_tiles.cuh and
+//   mma_loader.cuh), what it computes in each pass mma_rows.cuh and mma_columns.cuh.
 #include <cmath>
 #include <vector>
 
@@ -36,27 +37,27 @@ PassOperand operand(const TensorView& view, std::int64_t sharing) {
           .sharing = static_cast<std::uint32_t>(sharing)};
 }
 
-std::int64_t tiles_of(std::int64_t rows, const PassKernel& kernel) {
-  return (rows + kernel.rows - 1) / kernel.rows;
-}
+std::int64_t tiles_of(std::int64_t rows, int tile) { return (rows + tile - 1) / tile; }
 
-/// `alike`: all items take about the same time, and CTAs may take them in turn.
 PassLaunch bind(const ColReduce::Problem& problem,
                 const PassKernel& kernel,
                 PassArguments arguments,
-                bool alike,
                 const DeviceInfo& device) {
   const double scale = problem.scale_value();
   arguments.mask = problem.attention_mask();
   arguments.D = static_cast<int>(problem.D);
   arguments.H = static_cast<std::uint32_t>(problem.H);
   arguments.heads = static_cast<std::uint32_t>(problem.B * problem.H);
-  arguments.tiles = static_cast<std::uint32_t>(tiles_of(arguments.stationary.rows, kernel));
+  arguments.tiles = static_cast<std::uint32_t>(tiles_of(arguments.stationary.rows, kernel.rows));
   arguments.items = arguments.heads * arguments.tiles * arguments.splits;
   arguments.scale_log2 = static_cast<float>(std::fabs(scale) * kLog2E);
   arguments.negate = scale < 0;
+  // A CTA that goes on to the next short item loads it while it computes this one; long items
+  // balance better when the hardware hands them out.
+  constexpr std::int64_t kShortTiles = 2;
+  const bool in_turn = tiles_of(arguments.stream.rows, kernel.stream_rows) <= kShortTiles;
   const auto resident = static_cast<std::uint32_t>(device.sm_count * kernel.ctas_per_sm);
-  const unsigned ctas = alike && resident < arguments.items ? resident : arguments.items;
+  const unsigned ctas = in_turn && resident < arguments.items ? resident : arguments.items;
   CUDA_CHECK(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   kernel.shared_bytes));
   return {kernel, arguments, ctas};
@@ -71,11 +72,12 @@ bool rows_are_aligned(const TensorSpec& spec) {
   return true;
 }
 
-/// 64 queries a CTA: for few queries, or where tiles of 128 leave half the machine idle.
+/// 64 queries a CTA, more warps for each: for few queries, or where tiles of 128 leave every SM with
+/// one CTA of four warps at most.
 bool takes_narrow_rows(const ColReduce::Problem& problem, const DeviceInfo& device) {
   const PassKernel wide = row_pass_kernel(problem.dtype, problem.D, false);
-  const std::int64_t items = problem.B * problem.H * tiles_of(problem.M, wide);
-  return problem.M <= 64 || 2 * items <= std::int64_t{device.sm_count} * wide.ctas_per_sm;
+  const std::int64_t items = problem.B * problem.H * tiles_of(problem.M, wide.rows);
+  return problem.M <= 64 || items <= device.sm_count;
 }
 
 Launch plan(const ColReduce::Problem& problem,
@@ -144,12 +146,10 @@ PassLaunch bind_row_pass(const ColReduce::Problem& problem,
   arguments.splits = static_cast<std::uint32_t>(splits);
   arguments.lse_log2 = lse_log2;
   arguments.lse_without_key = splits > 1 ? -INFINITY : INFINITY;
-  // From the end: under a causal mask late queries see most keys. Pass 2 starts where this one ends,
-  // at the first head, whose keys are then still in L2.
+  // From the end: under a causal mask late queries see most keys. Pass 2 starts where this one
+  // ends, at the first head, whose keys are then still in L2.
   arguments.backwards = true;
-  const AttentionMask mask = problem.attention_mask();
-  const bool alike = mask.key_end(problem.M / 10) >= problem.N / 10 * 9;
-  return bind(problem, row_pass_kernel(problem.dtype, problem.D, narrow), arguments, alike, device);
+  return bind(problem, row_pass_kernel(problem.dtype, problem.D, narrow), arguments, device);
 }
 
 PassLaunch bind_column_pass(const ColReduce::Problem& problem,
@@ -165,11 +165,8 @@ PassLaunch bind_column_pass(const ColReduce::Problem& problem,
   arguments.divisor = problem.reduction != Reduction::kMean     ? Divisor::kOne
                       : problem.mean_over == MeanOver::kVisible ? Divisor::kVisible
                                                                 : Divisor::kAll;
-  const AttentionMask mask = problem.attention_mask();
-  const bool alike = mask.query_begin(problem.N / 10 * 9) <= problem.M / 10;
   const bool is_max = problem.reduction == Reduction::kMax;
-  return bind(problem, column_pass_kernel(problem.dtype, problem.D, is_max), arguments, alike,
-              device);
+  return bind(problem, column_pass_kernel(problem.dtype, problem.D, is_max), arguments, device);
 }
 
 std::string tile_note(const PassLaunch& row_pass, const PassLaunch& column_pass) {

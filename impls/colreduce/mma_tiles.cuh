@@ -8,8 +8,8 @@
 
 namespace attn::colreduce {
 
-/// Tile sizes. A warp holds kRowTiles x 16 stationary rows as A fragments; kRowWarps of them make the
-/// stationary tile, and kColumnWarps warps share each streamed tile by columns.
+/// Tile sizes. A warp holds kRowTiles x 16 stationary rows as A fragments; kRowWarps of them make
+/// the stationary tile, and kColumnWarps warps share each streamed tile by columns.
 template <int kD_,
           int kRowTiles_,
           int kRowWarps_,
@@ -34,7 +34,7 @@ struct MmaPolicy {
   static constexpr int kWarpColumns = kStreamRows / kColumnWarps;
   static constexpr int kStationarySlots = (kRows + kStreamRows - 1) / kStreamRows;
   // One 16-byte piece of padding: the eight rows of an 8 x 8 matrix then lie in eight different
-  // 16-byte bank groups, and ldmatrix addresses stay base + constant, which an XOR swizzle's do not.
+  // 16-byte bank groups, and ldmatrix addresses stay base + constant, unlike an XOR swizzle's.
   static constexpr int kPitchBytes = 2 * kD + 16;
   static constexpr int kSlotBytes = kStreamRows * kPitchBytes;
 

@@ -1,11 +1,12 @@
 // The column reduction of mma_sm80 with the keys of pass 1 split over CTAs.
 //
-// Computes what mma_sm80 does with the same kernels; where queries are too few to occupy the device,
-// pass 1 gives each stationary tile of queries to several CTAs, each with a part of the keys.
+// Computes what mma_sm80 does with the same kernels; where queries are too few to occupy the
+// device, pass 1 gives each stationary tile of queries to several CTAs, each with a part of the
+// keys.
 // Mapping: pass 1 grid = heads x parts x query tiles; one thread a query merges the parts; pass 2
 //   needs no split, its stationary tiles are the many keys.
-// Memory: parts leave their lse, [parts, B, H, M] fp32, in the output buffer, which pass 2 overwrites:
-//   the workspace stays 4 B H M, and 4 M parts must fit in a head's output.
+// Memory: parts leave their lse, [parts, B, H, M] fp32, in the output buffer, which pass 2
+//   overwrites: the workspace stays 4 B H M, and 4 M parts must fit in a head's output.
 // Traffic: as mma_sm80 plus 8 B H M per part. With few queries both passes are streams over K: the
 //   limit is HBM, less what pass 2 still finds in L2 of the keys that pass 1 read last.
 // Rounding: as mma_sm80; the merge adds fp32 terms 2^(lse_part - max) in a fixed order.

@@ -15,8 +15,8 @@ struct KeySplitShape {
 };
 
 /// The number of parts, at least 1, that minimises the time of pass 1 in units of streamed tiles:
-/// rounds of CTAs times tiles of one part, plus what each part and the merge cost besides. Of equals
-/// the fewest.
+/// rounds of CTAs times tiles of one part, plus what each part and the merge cost besides. Of
+/// equals the fewest.
 constexpr int choose_key_splits(const KeySplitShape& shape) {
   constexpr std::int64_t kPartTiles = 3;   // loading the queries, combining the warps
   constexpr std::int64_t kMergeTiles = 4;  // one more launch

@@ -15,8 +15,8 @@ __device__ inline float exp2_approx(float x) {
   return y;
 }
 
-/// Scores seen so far, as their maximum and the sum of 2^(score - max). A NaN or +inf score makes the
-/// sum NaN; scores of -inf weigh nothing.
+/// Scores seen so far, as their maximum and the sum of 2^(score - max). A NaN or +inf score makes
+/// the sum NaN; scores of -inf weigh nothing.
 struct OnlineSoftmax {
   float max = -INFINITY;
   float sum = 0;

@@ -1,5 +1,5 @@
-// Softmax in place over a prefix of each row of a matrix in memory, at the speed of memory: rows of up
-// to 4096 vectors are read once and stay in registers, longer ones are read twice.
+// Softmax in place over a prefix of each row of a matrix in memory, at the speed of memory: rows of
+// up to 4096 vectors are read once and stay in registers, longer ones are read twice.
 #pragma once
 
 #include <algorithm>
@@ -12,9 +12,9 @@
 
 namespace attn {
 
-/// Rows of T at `pitch` elements, a whole number of vectors; `data` is 16-byte aligned. Row r is its
-/// first end(r) elements; what lies behind is neither read nor written. A row without weight (empty,
-/// or every score -inf) becomes 0; NaN or +inf poisons its own row.
+/// Rows of T at `pitch` elements, a whole number of vectors; `data` is 16-byte aligned. Row r is
+/// its first end(r) elements; what lies behind is neither read nor written. A row without weight
+/// (empty, or every score -inf) becomes 0; NaN or +inf poisons its own row.
 template <class RowEnd>
 struct SoftmaxRows {
   void* data;

@@ -1,4 +1,4 @@
-// Typed memory access of kernels: 16-byte vectors, prefixes of vectors, conversion to and from fp32.
+// Typed memory access of kernels: 16-byte vectors, their prefixes, conversion to and from fp32.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -92,7 +92,7 @@ __device__ inline void store_vector(T* target, const float (&in)[kVectorElements
   *reinterpret_cast<uint4*>(target) = make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-/// Replaces the first `count` elements of `raw` where 0 < count < a whole vector; else does nothing.
+/// Replaces the first `count` elements of `raw` if 0 < count < a whole vector; else does nothing.
 template <class T>
 __device__ inline void load_partial(const T* source, std::int64_t count, uint4& raw) {
   constexpr int kWidth = kVectorElements<T>;

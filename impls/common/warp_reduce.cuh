@@ -15,7 +15,9 @@ struct Max {
 /// The larger value; NaN if either is.
 struct MaxOrNan {
   __device__ float operator()(float a, float b) const {
-    return b > a || b != b ? b : a;  // a NaN in `a` loses no comparison, hence stays
+    float larger;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));  // PTX ISA: max, since sm_80
+    return larger;
   }
 };
 
@@ -30,8 +32,8 @@ __device__ inline float warp_reduce(float value, Combine combine) {
   return value;
 }
 
-/// The same over kWarps whole warps, for every thread. `scratch` holds kWarps floats of shared memory
-/// and may be reused at once; all threads of the CTA take part.
+/// The same over kWarps whole warps, for every thread. `scratch` holds kWarps floats of shared
+/// memory and may be reused by the next call; all threads of the CTA take part.
 template <int kWarps, class Combine>
 __device__ inline float cta_reduce(float value, Combine combine, float* scratch, int thread) {
   value = warp_reduce<32>(value, combine);

@@ -1,9 +1,9 @@
-// The fp64 oracle on the GPU, for shapes that the CPU would take hours over: the same definitions as
-// oracle.cpp, by a plain tiled product on the FP64 units. Shares nothing with a backend but the mask.
+// The fp64 oracle on the GPU, for shapes that the CPU would take hours over: the definitions of
+// oracle.cpp, by a plain tiled product on the FP64 units. Shares only the mask with backends.
 //
 // Three steps per chunk of heads: the norms of the rows of k; per query the exact maximum, then the
-// sums over its keys; per key the sums over its queries. Scores are computed three times, in the same
-// order each time, and never stored.
+// sums over its keys; per key the sums over its queries. Scores are computed three times, in the
+// same order each time, and never stored.
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
@@ -147,8 +147,8 @@ __device__ void load_tile(const Head& head,
   }
 }
 
-/// Dot products of rows a0 + 4 y + i of `a` with rows b0 + x + 16 j of `b`, where the thread's number
-/// is 16 y + x. All threads of the CTA take part.
+/// Dot products of rows a0 + 4 y + i of `a` with rows b0 + x + 16 j of `b`, where the thread's
+/// number is 16 y + x. All threads of the CTA take part.
 __device__ void dot_tile(const Head& a,
                          std::int64_t a0,
                          const Head& b,

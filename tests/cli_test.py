@@ -1,0 +1,211 @@
+"""The program from outside: bad input, resuming, budgets, kills, and that rows survive all of them.
+
+$ATTNBENCH names the binary; without it the tests are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+BINARY = os.environ.get("ATTNBENCH", "")
+SMALL = ["--backend", "cpu*", "--device", "cpu", "--D", "8", "--N", "16"]
+
+
+class CommandLine(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+        self.rows = self.root / "out" / "rows.jsonl"
+
+    def run_it(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([BINARY, *words], cwd=self.root, text=True, capture_output=True,
+                              check=False, timeout=300)
+
+    def verify(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.run_it("verify", "colreduce", *SMALL, "--out", "out", *words)
+
+    def cells(self) -> list[dict]:
+        lines = self.rows.read_text().splitlines()
+        return [row for row in map(json.loads, lines) if row["type"] == "cell"]
+
+    def refused(self, sentence: str, *words: str) -> None:
+        """Exit code 2, one sentence, and rows that were there before stay as they were."""
+        self.rows.parent.mkdir(exist_ok=True)
+        before = self.rows.read_bytes() if self.rows.exists() else None
+        result = self.run_it(*words)
+        self.assertEqual(result.returncode, 2, result.stderr)
+        last = result.stderr.strip().splitlines()[-1]
+        self.assertTrue(last.startswith("attnbench: "), result.stderr)
+        self.assertIn(sentence, last)
+        if before is not None:
+            self.assertEqual(self.rows.read_bytes(), before)
+
+    def test_bad_input_is_one_sentence_and_loses_nothing(self) -> None:
+        self.assertEqual(self.verify("--M", "8").returncode, 0)
+        verify = ["verify", "colreduce", "--out", "out"]
+        for sentence, words in {
+            "there is no backend 'wgmma'": [*verify, "--backend", "wgmma"],
+            "there is no operator 'colsum'": ["verify", "colsum"],
+            "there is no suite 'huge2'": [*verify, "--suite", "huge2"],
+            "--Q": [*verify, "--Q", "3"],
+            "M must be at least 1, not 0": [*verify, "--M", "0"],
+            "M must be an integer": [*verify, "--M", "many"],
+            "D must be at least 1, not 0": [*verify, "--D", "0"],
+            "H must be a multiple of H_kv, not 6 and 4": [*verify, "--H", "6", "--H_kv", "4"],
+            "q_strides must have a D stride of 1, not 2": [
+                *verify, "--D", "8", "--M", "4", "--q_strides", "64:64:16:2"],
+            "overflows 64-bit addresses": [*verify, "--M", "1048576M", "--N", "1048576M"],
+            "mask must be one of": [*verify, "--mask", "casual"],
+            "must be like B4H8": [*verify, "--shape", "B4X"],
+            "--where": [*verify, "--where", "M <"],
+            "the selection is empty": [*verify, "--where", "M < 0"],
+            "--time-budget": [*verify, "--time-budget", "soon"],
+            "cannot make": ["verify", "colreduce", *SMALL, "--out", "out/rows.jsonl/below"],
+            "cannot read missing.jsonl": ["report", "missing.jsonl"],
+            "--device": [*verify, "--device", "tpu"],
+        }.items():
+            with self.subTest(sentence):
+                self.refused(sentence, *words)
+
+    def test_no_command_and_unknown_command_are_usage_errors(self) -> None:
+        self.assertEqual(self.run_it().returncode, 2)
+        self.assertEqual(self.run_it("measure").returncode, 2)
+        self.assertEqual(self.run_it("--help").returncode, 0)
+
+    def test_a_gpu_that_is_not_there_is_said_so(self) -> None:
+        if self.run_it("verify", "colreduce", *SMALL[:2], "--list", "--device", "cuda").returncode:
+            self.fail("--list needs no device")
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        result = subprocess.run([BINARY, "verify", "colreduce", "--device", "cuda", "--out", "out"],
+                                cwd=self.root, env=environment, text=True, capture_output=True,
+                                check=False, timeout=60)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("--device cuda needs a GPU", result.stderr)
+
+    def test_a_backend_that_refuses_the_only_cell_exits_with_its_reason(self) -> None:
+        words = ["--backend", "mma_sm80", "--D", "257", "--M", "8", "--N", "8"]
+        result = self.run_it("verify", "colreduce", *words, "--out", "out")
+        row = self.cells()[0]
+        self.assertIn(row["status"], ("UNSUPPORTED", "NOT_BUILT"))
+        self.assertTrue(row["reason"])
+        if row["status"] == "UNSUPPORTED":
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("nothing ran", result.stderr)
+            self.assertIn(row["reason"], result.stderr)
+
+    def test_unreadable_rows_are_refused_and_kept(self) -> None:
+        self.verify("--M", "8")
+        self.rows.write_bytes(b"nonsense\n" + self.rows.read_bytes())
+        self.refused("rows.jsonl:1 is no row", "verify", "colreduce", *SMALL, "--out", "out")
+        self.refused("rows.jsonl:1 is no row", "report", "out/rows.jsonl")
+
+    def test_running_again_resumes(self) -> None:
+        self.verify("--M", "1,2,3")
+        first = self.cells()
+        again = self.verify("--M", "1,2,3,4")
+        self.assertIn("6 of 8 cells are there", again.stderr)
+        self.assertEqual(len(self.cells()), 8)
+        self.assertEqual(self.cells()[:6], first)
+        bytes_before = self.rows.read_bytes()
+        self.assertEqual(self.verify("--M", "1,2,3,4").returncode, 0)
+        self.assertEqual(self.rows.read_bytes(), bytes_before, "nothing left, nothing written")
+
+    def test_another_seed_is_another_cell(self) -> None:
+        self.verify("--M", "5")
+        self.verify("--M", "5", "--seed", "2")
+        self.assertEqual(len({cell["key"] for cell in self.cells()}), 4)
+
+    def test_a_torn_last_line_is_cut_off_and_the_cell_done_again(self) -> None:
+        self.verify("--M", "1,2")
+        whole = self.rows.read_bytes()
+        self.rows.write_bytes(whole[:-20])
+        self.verify("--M", "1,2")
+        self.assertEqual(len({cell["key"] for cell in self.cells()}), 4)
+
+    def test_a_time_budget_ends_the_sweep_and_names_the_command_that_continues(self) -> None:
+        words = ["--M", "1:400:+1", "--time-budget", "0.3s"]
+        result = self.verify(*words)
+        self.assertEqual(result.returncode, 0)
+        self.assertRegex(result.stderr, r"of 800 cells are left; the same command continues: "
+                                        r"attnbench verify colreduce .*--time-budget 0\.3s")
+        self.assertLess(len(self.cells()), 800)
+
+    def test_kill_9_loses_at_most_the_cell_in_flight(self) -> None:
+        words = [BINARY, "verify", "colreduce", *SMALL, "--out", "out", "--M", "1:150:+1"]
+        generator = random.Random(1)
+        kept = 0
+        for _ in range(6):
+            with (self.root / "stderr").open("w") as stderr:
+                process = subprocess.Popen(words, cwd=self.root, stdout=subprocess.DEVNULL,
+                                           stderr=stderr)
+                time.sleep(generator.uniform(0.05, 0.4))
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+            reported = (self.root / "stderr").read_text().split("\n")[:-1]
+            progress = sum(line.startswith("[") for line in reported)
+            lines = self.rows.read_text().split("\n") if self.rows.exists() else [""]
+            cells = [line for line in lines[:-1] if json.loads(line)["type"] == "cell"]
+            self.assertGreaterEqual(len(cells), kept + progress, "a reported row is on the disk")
+            kept = len(cells)
+        self.assertEqual(subprocess.run(words, cwd=self.root, capture_output=True,
+                                        check=False).returncode, 0)
+        self.assertEqual(len({cell["key"] for cell in self.cells()}), 300)
+
+    def test_google_benchmark_flags_work(self) -> None:
+        bench = ["bench", "colreduce", *SMALL, "--M", "4,8", "--sample-seconds", "0.01"]
+        listed = self.run_it(*bench, "--out", "list", "--benchmark_list_tests")
+        self.assertEqual(len(listed.stdout.split("rows:")[0].split()), 4, listed.stdout)
+        result = self.run_it(*bench, "--out", "out", "--benchmark_filter=cpu_fused.*M8",
+                             "--benchmark_out=gb.json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        (cell,) = self.cells()
+        self.assertEqual((cell["backend"], cell["shape"]["M"]), ("cpu_fused", 8))
+        self.assertGreaterEqual(cell["time"]["cold"]["n"], 5)
+        recorded = json.loads((self.root / "gb.json").read_text())["benchmarks"]
+        self.assertEqual(len(recorded), 1)
+        self.assertAlmostEqual(recorded[0]["real_time"] * 1e6, cell["time"]["cold"]["median"],
+                               delta=1.5)
+
+    def test_an_unknown_google_benchmark_flag_is_refused(self) -> None:
+        result = self.run_it("bench", "colreduce", *SMALL, "--out", "out", "--benchmark_bogus=1")
+        self.assertEqual(result.returncode, 2)
+
+    def test_dry_run_and_list_launch_and_write_nothing(self) -> None:
+        dry = self.verify("--M", "4,8", "--dry-run")
+        self.assertIn("4 cells, roughly", dry.stdout)
+        self.assertEqual(len(self.verify("--M", "4,8", "--list").stdout.split()), 4)
+        self.assertFalse(self.rows.exists())
+
+    def test_every_row_can_be_repeated_by_its_own_command(self) -> None:
+        self.verify("--M", "7", "--mask", "causal", "--scale", "0.3", "--data", "peaked")
+        cell = self.cells()[-1]
+        self.run_it(*cell["repro"].split()[1:], "--out", "again")
+        (again,) = [json.loads(line) for line in
+                    (self.root / "again" / "rows.jsonl").read_text().splitlines()[1:]]
+        for name in ("backend", "shape", "options", "data", "status", "check"):
+            self.assertEqual(again[name], cell[name], name)
+
+    def test_report_reads_what_verify_wrote(self) -> None:
+        self.verify("--M", "3")
+        for form, mark in (("table", "  "), ("csv", ","), ("markdown", " | ")):
+            report = self.run_it("report", "out/rows.jsonl", "--format", form)
+            self.assertEqual(report.returncode, 0)
+            self.assertIn("cpu_fused", report.stdout)
+            self.assertIn(mark, report.stdout.splitlines()[0])
+
+
+if __name__ == "__main__":
+    if not BINARY:
+        print("skipped: $ATTNBENCH does not name the program")
+        sys.exit(77)
+    unittest.main()

@@ -1,0 +1,161 @@
+// Proves on a GPU that the instructions of impls/arch/sm80 move elements where their comments say:
+// kernels elsewhere rely on these layouts. Without a GPU the tests are skipped.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "harness/core/cuda_check.h"
+#include "impls/arch/sm80/cp_async.cuh"
+#include "impls/arch/sm80/lane.cuh"
+#include "impls/arch/sm80/ldmatrix.cuh"
+#include "impls/arch/sm80/mma.cuh"
+
+namespace attn::sm80 {
+namespace {
+
+/// Device memory holding `host`, copied back by `read`.
+template <class T>
+class DeviceArray {
+ public:
+  explicit DeviceArray(const std::vector<T>& host) : size_(host.size()) {
+    CUDA_CHECK(cudaMalloc(&data_, size_ * sizeof(T)));
+    CUDA_CHECK(cudaMemcpy(data_, host.data(), size_ * sizeof(T), cudaMemcpyHostToDevice));
+  }
+  ~DeviceArray() { cudaFree(data_); }
+  DeviceArray(const DeviceArray&) = delete;
+  DeviceArray& operator=(const DeviceArray&) = delete;
+  T* get() const { return data_; }
+  std::vector<T> read() const {
+    std::vector<T> host(size_);
+    CUDA_CHECK(cudaMemcpy(host.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost));
+    return host;
+  }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_;
+};
+
+class Sm80Instructions : public testing::Test {
+ protected:
+  void SetUp() override {
+    int devices = 0;
+    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) GTEST_SKIP() << "no GPU";
+    cudaDeviceProp properties;
+    CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
+    if (properties.major < 8) GTEST_SKIP() << "the GPU is older than sm_80";
+  }
+};
+
+// One warp: 32 copies of 16 bytes and 32 of 4, every third of each not valid.
+__global__ void copy_kernel(const std::uint32_t* from,  // [160]
+                            std::uint32_t* to) {        // [160]
+  __shared__ __align__(16) std::uint32_t slot[160];
+  const int lane = lane_id();
+  for (int i = lane; i < 160; i += 32) slot[i] = 7;
+  __syncthreads();
+  cp_async_16(shared_address(slot + 4 * lane), from + 4 * lane, lane % 3 != 2);
+  cp_async_4(shared_address(slot + 128 + lane), from + 128 + lane, lane % 3 != 2);
+  cp_async_commit();
+  cp_async_wait<0>();
+  __syncthreads();
+  for (int i = lane; i < 160; i += 32) to[i] = slot[i];
+}
+
+TEST_F(Sm80Instructions, CpAsyncCopiesOrZeroFills) {
+  std::vector<std::uint32_t> host(160);
+  for (std::size_t i = 0; i < host.size(); ++i) host[i] = static_cast<std::uint32_t>(1000 + i);
+  const DeviceArray<std::uint32_t> from(host);
+  const DeviceArray<std::uint32_t> to(std::vector<std::uint32_t>(160));
+  copy_kernel<<<1, 32>>>(from.get(), to.get());
+  CUDA_CHECK_LAUNCH();
+  const std::vector<std::uint32_t> got = to.read();
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const std::size_t lane = i < 128 ? i / 4 : i - 128;
+    EXPECT_EQ(got[i], lane % 3 != 2 ? host[i] : 0u) << "word " << i;
+  }
+}
+
+// Four 8 x 8 matrices in rows of 16 bytes, one after the other.
+__global__ void ldmatrix_kernel(const std::uint32_t* from,  // [4, 8, 4]
+                                std::uint32_t* to) {        // [32 lanes, 4]
+  __shared__ __align__(16) std::uint32_t matrices[128];
+  const int lane = lane_id();
+  for (int i = lane; i < 128; i += 32) matrices[i] = from[i];
+  __syncthreads();
+  std::uint32_t r[4];
+  ldmatrix_x4(r, shared_address(matrices + 4 * lane));
+  for (int i = 0; i < 4; ++i) to[4 * lane + i] = r[i];
+}
+
+TEST_F(Sm80Instructions, LdmatrixGivesEachLanePairsOfItsRow) {
+  std::vector<std::uint32_t> host(128);
+  for (std::size_t i = 0; i < host.size(); ++i) host[i] = static_cast<std::uint32_t>(i);
+  const DeviceArray<std::uint32_t> from(host);
+  const DeviceArray<std::uint32_t> to(std::vector<std::uint32_t>(128));
+  ldmatrix_kernel<<<1, 32>>>(from.get(), to.get());
+  CUDA_CHECK_LAUNCH();
+  const std::vector<std::uint32_t> got = to.read();
+  for (std::uint32_t lane = 0; lane < 32; ++lane)
+    for (std::uint32_t i = 0; i < 4; ++i)
+      EXPECT_EQ(got[4 * lane + i], 32 * i + 4 * (lane / 4) + lane % 4) << "lane " << lane;
+}
+
+/// The 32-bit register with elements `low` and `high`.
+template <class Element>
+__device__ std::uint32_t pack(Element low, Element high) {
+  std::uint16_t bits[2];
+  memcpy(&bits[0], &low, 2);
+  memcpy(&bits[1], &high, 2);
+  return bits[0] | static_cast<std::uint32_t>(bits[1]) << 16;
+}
+
+// d[16, 8] = a[16, 16] b[8, 16]^T + 1, fragments built by the layout in mma.cuh.
+template <class Element>
+__global__ void mma_kernel(const Element* a, const Element* b, float* d) {
+  const int lane = lane_id();
+  const int g = lane / 4;
+  const int t = lane % 4;
+  const auto pair = [](const Element* row, int k) { return pack(row[k], row[k + 1]); };
+  const std::uint32_t ra[4] = {pair(a + 16 * g, 2 * t), pair(a + 16 * (g + 8), 2 * t),
+                               pair(a + 16 * g, 2 * t + 8), pair(a + 16 * (g + 8), 2 * t + 8)};
+  float rd[4] = {1, 1, 1, 1};
+  mma_m16n8k16<Element>(rd, ra, pair(b + 16 * g, 2 * t), pair(b + 16 * g, 2 * t + 8));
+  for (int c = 0; c < 4; ++c) d[8 * (g + 8 * (c / 2)) + 2 * t + c % 2] = rd[c];
+}
+
+template <class Element>
+void expect_product() {
+  std::vector<Element> a(16 * 16);
+  std::vector<Element> b(8 * 16);
+  std::vector<int> int_a(a.size());
+  std::vector<int> int_b(b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) int_a[i] = static_cast<int>(i * 7 % 23) - 11;
+  for (std::size_t i = 0; i < b.size(); ++i) int_b[i] = static_cast<int>(i * 5 % 19) - 9;
+  for (std::size_t i = 0; i < a.size(); ++i) a[i] = Element(static_cast<float>(int_a[i]));
+  for (std::size_t i = 0; i < b.size(); ++i) b[i] = Element(static_cast<float>(int_b[i]));
+  const DeviceArray<Element> device_a(a);
+  const DeviceArray<Element> device_b(b);
+  const DeviceArray<float> device_d(std::vector<float>(16 * 8));
+  mma_kernel<Element><<<1, 32>>>(device_a.get(), device_b.get(), device_d.get());
+  CUDA_CHECK_LAUNCH();
+  const std::vector<float> got = device_d.read();
+  for (std::size_t row = 0; row < 16; ++row) {
+    for (std::size_t column = 0; column < 8; ++column) {
+      int want = 1;  // small integers: exact in every type on the way
+      for (std::size_t k = 0; k < 16; ++k) want += int_a[16 * row + k] * int_b[16 * column + k];
+      EXPECT_EQ(got[8 * row + column], static_cast<float>(want)) << row << ", " << column;
+    }
+  }
+}
+
+TEST_F(Sm80Instructions, MmaF16) { expect_product<__half>(); }
+TEST_F(Sm80Instructions, MmaBf16) { expect_product<__nv_bfloat16>(); }
+
+}  // namespace
+}  // namespace attn::sm80
