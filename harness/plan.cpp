@@ -29,12 +29,12 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-/// The element of `list` called `name`; UsageError names what there is instead.
+/// Index of the element of `list` called `name`; UsageError names what there is instead.
 template <class List, class NameOf>
-const auto& find_named(const List& list, const std::string& name, std::string_view kind,
+std::size_t find_named(const List& list, const std::string& name, std::string_view kind,
                        NameOf&& name_of) {
-  for (const auto& one : list) {
-    if (name_of(one) == name) return one;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    if (name_of(list[i]) == name) return i;
   }
   std::vector<std::string> known;
   for (const auto& one : list) known.emplace_back(name_of(one));
@@ -133,9 +133,8 @@ std::vector<InputFamily> parse_families(const std::string& text) {
   std::vector<InputFamily> families;
   if (text.empty()) return families;
   for (const std::string& name : split(text, ',')) {
-    find_named(kInputFamilyNames, name, "input family", [](auto known) { return known; });
-    const auto* at = std::find(kInputFamilyNames.begin(), kInputFamilyNames.end(), name);
-    families.push_back(static_cast<InputFamily>(at - kInputFamilyNames.begin()));
+    families.push_back(static_cast<InputFamily>(
+        find_named(kInputFamilyNames, name, "input family", [](auto known) { return known; })));
   }
   return families;
 }
@@ -191,14 +190,15 @@ std::vector<std::string> expand_axis(const std::string& field, const std::string
 
 std::vector<PlanItem> make_plan(const Selection& selection) {
   const auto all = operators();
-  const auto& op =
-      find_named(all, selection.op, "operator", [](auto& o) { return o->name(); });
+  const auto op =
+      all[find_named(all, selection.op, "operator", [](auto& o) { return o->name(); })];
   std::vector<SuiteCase> cases;
   if (selection.suite.empty()) {
     cases.push_back({op->default_problem(), InputFamily::kNormal});
   } else {
     const auto suites = op->suites();
-    cases = find_named(suites, selection.suite, "suite", [](auto& s) { return s.name; }).cases;
+    cases =
+        suites[find_named(suites, selection.suite, "suite", [](auto& s) { return s.name; })].cases;
   }
   const std::vector<InputFamily> families = parse_families(selection.families);
   const std::vector<Condition> conditions = parse_where(selection.where);

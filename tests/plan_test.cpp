@@ -129,15 +129,21 @@ TEST(Plan, EveryMistakeIsOneSentence) {
   EXPECT_EQ(complaint(selection), "the selection is empty");
 }
 
-TEST(CostModel, ScalesWithWorkAndKeepsAFloor) {
+TEST(CostModel, ScalesWithWorkOverAFixedCost) {
   CostModel model(0.5);
   EXPECT_EQ(model.predict("a", 1e9), 0.5);
-  model.observe("a", 1e9, 2);
-  EXPECT_DOUBLE_EQ(model.predict("a", 3e9), 6);
-  EXPECT_DOUBLE_EQ(model.predict("a", 1), 0.2);
+  model.observe("a", 9e8, 2);
+  EXPECT_DOUBLE_EQ(model.predict("a", 2.9e9), 6);
+  EXPECT_DOUBLE_EQ(model.predict("a", 0), 0.2);
   model.observe("a", 1e8, 100);  // a smaller case tells less
-  EXPECT_DOUBLE_EQ(model.predict("a", 1e9), 2);
+  EXPECT_DOUBLE_EQ(model.predict("a", 9e8), 2);
   EXPECT_EQ(model.predict("b", 1e9), 0.5);
+}
+
+TEST(CostModel, TinyCellsSayLittleOfLargeOnes) {
+  CostModel model(0.5);
+  model.observe("a", 2, 0.01);
+  EXPECT_LT(model.predict("a", 1e7), 0.012);
 }
 
 }  // namespace

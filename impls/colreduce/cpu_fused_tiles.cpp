@@ -56,13 +56,6 @@ struct Tiles {
                                                   int stride) {
     Float low[kKeys] = {};
     Float high[kKeys] = {};
-    if (accumulate) {
-#pragma GCC unroll 12
-      for (int j = 0; j < kKeys; ++j) {
-        V::load(low[j], s + j * stride);
-        V::load(high[j], s + j * stride + kLanes);
-      }
-    }
     for (int d = 0; d < depth; ++d) {
       Float q_low, q_high;
       V::load(q_low, q + d * kPanelRows);
@@ -74,10 +67,18 @@ struct Tiles {
         high[j] += q_high * key;
       }
     }
+    // One pointer that moves on: kKeys offsets held in registers would push vectors out of theirs.
 #pragma GCC unroll 12
-    for (int j = 0; j < kKeys; ++j) {
-      V::store(s + j * stride, low[j] * factor);
-      V::store(s + j * stride + kLanes, high[j] * factor);
+    for (int j = 0; j < kKeys; ++j, s += stride) {
+      if (accumulate) {
+        Float before;
+        V::load(before, s);
+        low[j] += before;
+        V::load(before, s + kLanes);
+        high[j] += before;
+      }
+      V::store(s, low[j] * factor);
+      V::store(s + kLanes, high[j] * factor);
     }
   }
 
