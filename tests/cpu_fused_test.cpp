@@ -1,5 +1,5 @@
-// What is special to cpu_fused: its exponential and widening, every instruction set that this machine
-// has, the edges of its tiles, and bits that do not depend on threads or schedule.
+// What is special to cpu_fused: its exponential and widening, every instruction set that this
+// machine has, the edges of its tiles, and bits that do not depend on threads or schedule.
 #include <gtest/gtest.h>
 
 #include <bit>

@@ -215,7 +215,7 @@ void reduce_head(const Job& job, std::int64_t bh, Scratch& scratch) {
     for (std::int64_t n = 0; n < N; ++n) out[n] = divided(job, out[n], n);
 }
 
-/// Where the two-phase schedule keeps a row block's statistics: [B, H, M] maxima, then inverse sums.
+/// Where the two-phase schedule keeps a block's statistics: [B, H, M] maxima, then inverse sums.
 struct StoredStats {
   float* row_max;
   float* inverse_sum;

@@ -200,8 +200,8 @@ struct Tiles {
   }
 };
 
-// One wrapper per instruction set: it alone carries the target, and everything above is inlined into
-// it. Features are named one by one: naming an architecture would clash with -march=native.
+// One wrapper per instruction set: it alone carries the target, and everything above is inlined
+// into it. Features are named one by one: naming an architecture would clash with -march=native.
 template <auto kFunction, class... Args>
 void run_baseline(Args... args) {
   kFunction(args...);

@@ -6,11 +6,10 @@
 // Memory     two tensors of B H M N at a time in the input type (fp32 on a CPU) from LibTorch's
 //            allocator, which the row shows as hidden; besides them copies of q and k where batch
 //            and heads do not merge into one stride, and expanded keys for grouped queries.
-// Traffic    scores written, read, weights written, read; a mask adds a read and a write: the memory
+// Traffic    scores written, read, weights written, read; a mask adds a read and a write: memory
 //            bandwidth is the limit.
-// Rounding   scores and weights are each rounded once to the input type; the reduction adds in fp32.
-//            On a CPU 16-bit inputs are converted to fp32 first: not every LibTorch multiplies them
-//            there.
+// Rounding   scores and weights are each rounded once to the input type; the sums are in fp32. On a
+//            CPU 16-bit inputs become fp32 first: not every LibTorch multiplies them there.
 // Source     PyTorch's documented operators; the formula of reference/colreduce/contract.h.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
