@@ -30,7 +30,7 @@ void run_cell(benchmark::State& state, Sweep& sweep, const PlanItem& item, Pendi
     state.SkipWithError(why.c_str());
   } else {
     const Summary& cold = row->time->cold;
-    for (auto _ : state) state.SetIterationTime(cold.median * 1e-9);
+    while (state.KeepRunning()) state.SetIterationTime(cold.median * 1e-9);
     state.counters["samples"] = static_cast<double>(cold.n);
     state.counters["p25_us"] = cold.p25 * 1e-3;
     state.counters["p75_us"] = cold.p75 * 1e-3;
@@ -46,11 +46,11 @@ class RowReporter final : public benchmark::BenchmarkReporter {
   void ReportRuns(const std::vector<Run>& runs) override {
     for (const Run& run : runs) {
       const auto it = pending_.find(run.run_name.function_name);
-      if (it == pending_.end()) continue;  // an aggregate of repetitions, or a cell that did not run
+      if (it == pending_.end())
+        continue;  // an aggregate of repetitions, or a cell that did not run
       const auto& [item, row] = it->second;
       sweep_.record(*item, row);
-      if (row.time)
-        fmt::print("{} {:.4f} ms\n", item->name(), row.time->cold.median * 1e-6);
+      if (row.time) fmt::print("{} {:.4f} ms\n", item->name(), row.time->cold.median * 1e-6);
       pending_.erase(it);
     }
   }
@@ -62,9 +62,12 @@ class RowReporter final : public benchmark::BenchmarkReporter {
 
 }  // namespace
 
-int run_bench(std::vector<PlanItem> plan, const Machine& machine, const SweepOptions& options,
+int run_bench(std::vector<PlanItem> plan,
+              const Machine& machine,
+              const SweepOptions& options,
               std::vector<std::string> benchmark_flags) {
   std::vector<char*> arguments;
+  arguments.reserve(benchmark_flags.size());
   for (std::string& flag : benchmark_flags) arguments.push_back(flag.data());
   int count = static_cast<int>(arguments.size());
   benchmark::Initialize(&count, arguments.data());

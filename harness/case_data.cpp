@@ -31,7 +31,8 @@ void Fixture::fill_inputs(std::uint32_t padding) {
     const TensorSpec& spec = specs_[i];
     if (spec.role == TensorRole::kOutput) continue;
     buffers_[i].poison(padding);
-    const auto fill = buffers_[i].space() == MemorySpace::kDevice ? gpu::fill_input : host::fill_input;
+    const auto fill =
+        buffers_[i].space() == MemorySpace::kDevice ? gpu::fill_input : host::fill_input;
     fill(spec, buffers_[i].data(), family_, tensor_key(seed_, case_id_, spec.name));
     hashes_[i] = buffers_[i].hash();
   }

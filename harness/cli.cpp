@@ -56,8 +56,9 @@ void add_sweep_flags(CLI::App& command, SweepFlags& flags) {
   command.add_option("--time-budget", flags.options.time_budget_s, "540s: end before that")
       ->transform(CLI::AsNumberWithUnit(std::map<std::string, double>{{"s", 1}, {"m", 60}}))
       ->check(CLI::NonNegativeNumber);
-  command.add_option("--cell-limit", flags.options.runner.cell_limit_s,
-                     "seconds that a CPU cell may be predicted to take")
+  command
+      .add_option("--cell-limit", flags.options.runner.cell_limit_s,
+                  "seconds that a CPU cell may be predicted to take (default 10)")
       ->check(CLI::PositiveNumber);
   command.add_flag("--list", flags.list, "print the cells and stop");
   command.add_flag("--dry-run", flags.dry_run, "print cells, bytes and a rough time, and stop");
@@ -74,7 +75,8 @@ void print_dry_run(const std::vector<PlanItem>& plan, const Machine& machine) {
   double seconds = 0;
   for (const PlanItem& item : plan) {
     const AnyBackend backend = item.op->backends()[item.backend];
-    const bool on_host = !machine.gpu || !backend.info || backend.info->memory == MemorySpace::kHost;
+    const bool on_host =
+        !machine.gpu || !backend.info || backend.info->memory == MemorySpace::kHost;
     const DeviceInfo& device = on_host ? machine.cpu : machine.main_device();
     const Support support = backend.info ? item.problem->supports(item.backend, device)
                                          : Support::no("not in this build");
@@ -135,8 +137,9 @@ int parse_and_run(std::vector<std::string> arguments) {
   add_sweep_flags(*verify, verify_flags);
   CLI::App* bench = app.add_subcommand("bench", "verify, then time");
   add_sweep_flags(*bench, bench_flags);
-  bench->add_option("--sample-seconds", bench_flags.options.runner.sample_seconds,
-                    "time spent on the cold samples of a cell")
+  bench
+      ->add_option("--sample-seconds", bench_flags.options.runner.sample_seconds,
+                   "time spent on the cold samples of a cell")
       ->check(CLI::PositiveNumber);
   CLI::App* report = app.add_subcommand("report", "print rows as a table");
   std::vector<std::string> files;

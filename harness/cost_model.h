@@ -16,10 +16,11 @@ class CostModel {
     if (work < seen.work) return;  // the largest case tells most about the rate
     seen = {work, seconds};
   }
-  double predict(const std::string& who, double work) const {
+  /// Seconds for `cells` cells of `work` flops together.
+  double predict(const std::string& who, double work, double cells = 1) const {
     const auto it = seen_.find(who);
-    if (it == seen_.end()) return unseen_seconds_;
-    return it->second.seconds * (work + kFixedWork) / (it->second.work + kFixedWork);
+    if (it == seen_.end()) return cells * unseen_seconds_;
+    return it->second.seconds * (work + cells * kFixedWork) / (it->second.work + kFixedWork);
   }
 
  private:

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "harness/core/backend.h"
 #include "harness/ceilings.h"
+#include "harness/core/backend.h"
 #include "harness/gpu.h"
 #include "harness/row.h"
 
@@ -44,9 +44,11 @@ struct Revision {
 Revision find_revision();
 
 /// The `run` line. Ceilings are null until they have been measured.
-Json run_record(const Machine& machine, const Revision& revision,
+Json run_record(const Machine& machine,
+                const Revision& revision,
                 const std::optional<Ceilings>& ceilings,
-                const std::vector<std::string>& argv, std::uint64_t seed);
+                const std::vector<std::string>& argv,
+                std::uint64_t seed);
 
 /// UTC now as 20261121T101500Z (compact) or 2026-11-21T10:15:00Z.
 std::string utc_now(bool compact);

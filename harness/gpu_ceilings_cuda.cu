@@ -7,8 +7,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "harness/core/cuda_check.h"
 #include "harness/ceilings.h"
+#include "harness/core/cuda_check.h"
 #include "harness/gpu.h"
 #include "harness/gpu_stream.cuh"
 
@@ -16,7 +16,7 @@ namespace attn::gpu {
 namespace {
 
 constexpr int kSamples = 12;
-constexpr int kChains = 8;        // independent instructions in flight a thread
+constexpr int kChains = 8;  // independent instructions in flight a thread
 constexpr int kIterations = 4096;
 constexpr int kThreads = 512;
 

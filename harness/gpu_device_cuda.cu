@@ -1,13 +1,10 @@
 // The GPU itself: facts about it, running a launch, recovering from its errors.
-#include <dlfcn.h>
-
-#include <cstdio>
 #include <fstream>
-#include <new>
 
 #include "harness/core/cuda_check.h"
 #include "harness/gpu.h"
 #include "harness/gpu_stream.cuh"
+#include "harness/kernel_name.h"
 
 namespace attn::gpu {
 namespace {
@@ -17,8 +14,7 @@ std::string driver_version() {
   std::ifstream file("/proc/driver/nvidia/version");
   std::string word;
   while (file >> word) {
-    if (word.find_first_not_of("0123456789.") == std::string::npos &&
-        word.find('.') != word.npos)
+    if (word.find_first_not_of("0123456789.") == std::string::npos && word.find('.') != word.npos)
       return word;
   }
   return {};
@@ -97,7 +93,7 @@ KernelResources describe(const KernelUse& use) {
   CUDA_CHECK(cudaFuncGetAttributes(&attributes, use.function));
   const char* name = nullptr;
   CUDA_CHECK(cudaFuncGetName(&name, use.function));
-  return {name ? name : "", attributes.numRegs, attributes.localSizeBytes,
+  return {short_kernel_name(name), attributes.numRegs, attributes.localSizeBytes,
           attributes.sharedSizeBytes + use.dynamic_shared_bytes};
 }
 

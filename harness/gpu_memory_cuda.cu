@@ -1,4 +1,7 @@
 // The GPU's memory for tensors and workspaces: allocation, patterns, inputs, hashes.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include <cstdint>
 #include <new>
 
@@ -6,9 +9,6 @@
 #include "harness/gpu.h"
 #include "harness/input_value.h"
 #include "harness/word_hash.h"
-
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 namespace attn::gpu {
 namespace {
@@ -26,7 +26,8 @@ __global__ void pattern_kernel(std::uint32_t* words, std::int64_t count, std::ui
   for (std::int64_t i = first_index(); i < count; i += index_step()) words[i] = pattern;
 }
 
-__global__ void hash_kernel(const std::uint32_t* words, std::int64_t count,
+__global__ void hash_kernel(const std::uint32_t* words,
+                            std::int64_t count,
                             unsigned long long* result) {
   std::uint64_t sum = 0;
   for (std::int64_t i = first_index(); i < count; i += index_step())
@@ -36,9 +37,15 @@ __global__ void hash_kernel(const std::uint32_t* words, std::int64_t count,
 
 __device__ void store(void* data, DType dtype, std::int64_t index, float value) {
   switch (dtype) {
-    case DType::kF16: static_cast<__half*>(data)[index] = __float2half_rn(value); return;
-    case DType::kBF16: static_cast<__nv_bfloat16*>(data)[index] = __float2bfloat16_rn(value); return;
-    case DType::kF32: static_cast<float*>(data)[index] = value; return;
+    case DType::kF16:
+      static_cast<__half*>(data)[index] = __float2half_rn(value);
+      return;
+    case DType::kBF16:
+      static_cast<__nv_bfloat16*>(data)[index] = __float2bfloat16_rn(value);
+      return;
+    case DType::kF32:
+      static_cast<float*>(data)[index] = value;
+      return;
   }
 }
 

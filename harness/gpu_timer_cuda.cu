@@ -1,7 +1,7 @@
 // GPU time between events on a gated stream: a spinning kernel holds the stream until every call of a
 // batch is queued, so that the host's delays never enter a sample.
+#include <algorithm>
 #include <chrono>
-#include <thread>
 
 #include "harness/core/cuda_check.h"
 #include "harness/gpu.h"
@@ -10,7 +10,7 @@
 namespace attn::gpu {
 namespace {
 
-constexpr int kBatch = 6;                     // samples queued behind one gate
+constexpr int kBatch = 6;                          // samples queued behind one gate
 constexpr long long kGateTimeoutNs = 200'000'000;  // a host that blocks must not hang the stream
 
 /// Spins until the host opens gate number `ticket`; sets *expired when it gives up first.
@@ -28,7 +28,9 @@ __global__ void gate_kernel(const volatile int* opened, int ticket, int* expired
 }
 
 /// Writes `count` 16-byte words and adds the bytes it wrote to *visited.
-__global__ void flush_kernel(uint4* words, std::size_t count, unsigned value,
+__global__ void flush_kernel(uint4* words,
+                             std::size_t count,
+                             unsigned value,
                              unsigned long long* visited) {
   unsigned long long written = 0;
   const std::size_t step = static_cast<std::size_t>(gridDim.x) * blockDim.x;
@@ -78,8 +80,8 @@ class TimingResources {
   void flush() {
     if (!flush_) return;
     flush_kernel<<<4 * device_properties().multiProcessorCount, 512, 0, stream()>>>(
-        static_cast<uint4*>(flush_), flush_bytes_ / sizeof(uint4),
-        static_cast<unsigned>(ticket_), counters_);
+        static_cast<uint4*>(flush_), flush_bytes_ / sizeof(uint4), static_cast<unsigned>(ticket_),
+        counters_);
     CUDA_CHECK_LAUNCH();
   }
   cudaEvent_t event(int i) const { return events_[i]; }

@@ -59,7 +59,8 @@ std::uint64_t hash(const void* data, std::size_t bytes) {
   const auto count = static_cast<std::int64_t>(bytes / sizeof(std::uint32_t));
   std::uint64_t sum = 0;
 #pragma omp parallel for reduction(+ : sum)
-  for (std::int64_t i = 0; i < count; ++i) sum += hash_word(words[i], static_cast<std::uint64_t>(i));
+  for (std::int64_t i = 0; i < count; ++i)
+    sum += hash_word(words[i], static_cast<std::uint64_t>(i));
   return sum;
 }
 

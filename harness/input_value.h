@@ -55,7 +55,9 @@ ATTN_HOST_DEVICE inline bool in_tail(std::int64_t row, std::int64_t rows) {
 }
 
 /// Value before rounding to the input type; `key` is the tensor's seed.
-ATTN_HOST_DEVICE inline float input_value(InputFamily family, TensorRole role, std::uint64_t key,
+ATTN_HOST_DEVICE inline float input_value(InputFamily family,
+                                          TensorRole role,
+                                          std::uint64_t key,
                                           const InputPosition& at) {
   const auto index = static_cast<std::uint64_t>((at.head * at.rows + at.row) * at.D + at.d);
   const PhiloxBlock bits = philox(index, 0, key);
@@ -63,16 +65,21 @@ ATTN_HOST_DEVICE inline float input_value(InputFamily family, TensorRole role, s
   const float magnitude = normal < 0 ? -normal : normal;
   const bool is_key = role == TensorRole::kKey;
   switch (family) {
-    case InputFamily::kNormal: break;
+    case InputFamily::kNormal:
+      break;
     case InputFamily::kUniform:
       return static_cast<float>(static_cast<std::int32_t>(bits.word[0] >> 8) - 0x800000) *
              2.0647654e-07f;  // sqrt(3) / 2^23
-    case InputFamily::kPeaked: return 4 * normal;
-    case InputFamily::kNeg: return is_key ? -magnitude : magnitude;
+    case InputFamily::kPeaked:
+      return 4 * normal;
+    case InputFamily::kNeg:
+      return is_key ? -magnitude : magnitude;
     case InputFamily::kTail:
       return is_key && !in_tail(at.row, at.rows) ? -magnitude : magnitude;
-    case InputFamily::kOneHot: return at.row % at.D == at.d ? 64.0f : 0.0f;
-    case InputFamily::kAllEqual: return 0.5f;
+    case InputFamily::kOneHot:
+      return at.row % at.D == at.d ? 64.0f : 0.0f;
+    case InputFamily::kAllEqual:
+      return 0.5f;
   }
   return normal;
 }

@@ -31,22 +31,25 @@ std::vector<std::string> split(const std::string& text, char separator) {
 
 /// Index of the element of `list` called `name`; UsageError names what there is instead.
 template <class List, class NameOf>
-std::size_t find_named(const List& list, const std::string& name, std::string_view kind,
+std::size_t find_named(const List& list,
+                       const std::string& name,
+                       std::string_view kind,
                        NameOf&& name_of) {
   for (std::size_t i = 0; i < list.size(); ++i) {
     if (name_of(list[i]) == name) return i;
   }
   std::vector<std::string> known;
+  known.reserve(list.size());
   for (const auto& one : list) known.emplace_back(name_of(one));
   throw UsageError(
       fmt::format("there is no {} '{}'; known: {}", kind, name, fmt::join(known, ", ")));
 }
 
-std::shared_ptr<const AnyProblem> with_field(const AnyProblem& problem, const std::string& field,
+std::shared_ptr<const AnyProblem> with_field(const AnyProblem& problem,
+                                             const std::string& field,
                                              const std::string& value) {
   std::unique_ptr<AnyProblem> changed = problem.clone();
-  if (const std::string error = changed->set(field, value); !error.empty())
-    throw UsageError(error);
+  if (const std::string error = changed->set(field, value); !error.empty()) throw UsageError(error);
   return changed;
 }
 
@@ -114,7 +117,8 @@ Problems apply_axes(Problems problems, const Selection& selection) {
   if (!selection.shapes.empty()) {
     Problems shaped;
     for (const auto& problem : problems) {
-      for (const std::string& shape : selection.shapes) shaped.push_back(with_shape(problem, shape));
+      for (const std::string& shape : selection.shapes)
+        shaped.push_back(with_shape(problem, shape));
     }
     problems = std::move(shaped);
   }
@@ -177,7 +181,8 @@ std::vector<std::string> expand_axis(const std::string& field, const std::string
   const bool grows = parse_size(match[1].str(), value) && parse_size(match[2].str(), last) &&
                      parse_size(match[4].str(), step) && step >= (match[3] == "x" ? 2 : 1) &&
                      value >= 1 && value <= last;
-  if (!grows) throw UsageError(field + " must grow from its first to its last value: '" + text + "'");
+  if (!grows)
+    throw UsageError(field + " must grow from its first to its last value: '" + text + "'");
   std::vector<std::string> values;
   while (value <= last) {
     values.push_back(std::to_string(value));
@@ -190,8 +195,7 @@ std::vector<std::string> expand_axis(const std::string& field, const std::string
 
 std::vector<PlanItem> make_plan(const Selection& selection) {
   const auto all = operators();
-  const auto op =
-      all[find_named(all, selection.op, "operator", [](auto& o) { return o->name(); })];
+  const auto op = all[find_named(all, selection.op, "operator", [](auto& o) { return o->name(); })];
   std::vector<SuiteCase> cases;
   if (selection.suite.empty()) {
     cases.push_back({op->default_problem(), InputFamily::kNormal});

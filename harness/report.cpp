@@ -51,11 +51,10 @@ std::vector<std::string> columns_of(const Json& row) {
   const Json check = row["check"].is_object() ? row["check"] : Json::object();
   const Json sol = row["sol"].is_object() ? row["sol"] : Json::object();
   const Json memory = row["mem"].is_object() ? row["mem"] : Json::object();
-  const Json beyond = memory.empty() ? Json(nullptr)
-                                     : Json(memory["workspace"].get<double>() +
-                                            (memory["hidden"].is_number()
-                                                 ? memory["hidden"].get<double>()
-                                                 : 0));
+  const Json beyond =
+      memory.empty() ? Json(nullptr)
+                     : Json(memory["workspace"].get<double>() +
+                            (memory["hidden"].is_number() ? memory["hidden"].get<double>() : 0));
   return {row["mode"],
           row["backend"],
           shape_text(row),
@@ -70,11 +69,12 @@ std::vector<std::string> columns_of(const Json& row) {
           row["reason"].is_string() ? row["reason"].get<std::string>() : ""};
 }
 
-const std::vector<std::string> kHeader = {
-    "mode",   "backend", "problem",       "data",    "status", "cold_ms",
-    "p25_ms", "p75_ms",  "percent_of_sol", "beyond_mib", "nerr",   "reason"};
+const std::vector<std::string> kHeader = {"mode",           "backend",    "problem", "data",
+                                          "status",         "cold_ms",    "p25_ms",  "p75_ms",
+                                          "percent_of_sol", "beyond_mib", "nerr",    "reason"};
 
-std::string join(const std::vector<std::string>& cells, const std::vector<std::size_t>& widths,
+std::string join(const std::vector<std::string>& cells,
+                 const std::vector<std::size_t>& widths,
                  const std::string& separator) {
   std::string line;
   for (std::size_t i = 0; i < cells.size(); ++i)
@@ -116,7 +116,10 @@ void print_report(std::vector<std::string> files, const std::string& format) {
   }
   const bool markdown = format == "markdown";
   for (std::size_t i = 0; i < lines.size(); ++i) {
-    const std::string text = join(lines[i], widths, format == "csv" ? "," : markdown ? " | " : "  ");
+    const std::string text = join(lines[i], widths,
+                                  format == "csv" ? ","
+                                  : markdown      ? " | "
+                                                  : "  ");
     fmt::print("{}\n", markdown ? "| " + text + " |" : text);
     if (!markdown || i > 0) continue;
     for (std::size_t c = 0; c < widths.size(); ++c) fmt::print("|---");

@@ -30,15 +30,23 @@ std::int64_t whole(double ns) { return std::llround(ns); }
 Json to_json(const Summary& s) {
   Json samples = Json::array();
   for (const double ns : s.samples) samples.push_back(whole(ns));
-  return {{"n", s.n},          {"median", whole(s.median)}, {"p5", whole(s.p5)},
-          {"p25", whole(s.p25)}, {"p75", whole(s.p75)},       {"p95", whole(s.p95)},
-          {"min", whole(s.min)}, {"mad", whole(s.mad)},       {"samples", samples}};
+  return {{"n", s.n},
+          {"median", whole(s.median)},
+          {"p5", whole(s.p5)},
+          {"p25", whole(s.p25)},
+          {"p75", whole(s.p75)},
+          {"p95", whole(s.p95)},
+          {"min", whole(s.min)},
+          {"mad", whole(s.mad)},
+          {"samples", samples}};
 }
 
 Json to_json(const Check& c) {
-  return {{"before", c.before}, {"after", or_null(c.after)},
+  return {{"before", c.before},
+          {"after", or_null(c.after)},
           {"nerr_max", std::isfinite(c.nerr_max) ? Json(c.nerr_max) : Json(nullptr)},
-          {"at", c.at},         {"ref", c.reference},
+          {"at", c.at},
+          {"ref", c.reference},
           {"bit_stable", c.bit_stable}};
 }
 
@@ -63,7 +71,8 @@ Json to_json(const SpeedOfLight& s) {
 }
 
 Json to_json(const gpu::KernelResources& k) {
-  return {{"name", k.name}, {"regs", k.registers}, {"spill", k.spill_bytes}, {"smem", k.shared_bytes}};
+  return {
+      {"name", k.name}, {"regs", k.registers}, {"spill", k.spill_bytes}, {"smem", k.shared_bytes}};
 }
 
 template <class T>
@@ -129,7 +138,8 @@ std::vector<Json> read_rows(const std::string& path) {
     if (!row.is_object() || !row.contains("type"))
       throw UsageError(fmt::format("{}:{} is no row", path, number));
     if (row["type"] == "run" && row.value("schema", 0) != kSchemaVersion)
-      throw UsageError(fmt::format("{}:{} has another schema than {}", path, number, kSchemaVersion));
+      throw UsageError(
+          fmt::format("{}:{} has another schema than {}", path, number, kSchemaVersion));
     rows.push_back(row);
   }
   return rows;
@@ -156,8 +166,7 @@ void RowFile::append(const Json& row) {
   const std::string line = row.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
   std::size_t written = 0;
   while (written < line.size()) {
-    const ssize_t count =
-        ::write(descriptor_, line.data() + written, line.size() - written);
+    const ssize_t count = ::write(descriptor_, line.data() + written, line.size() - written);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) cannot_write(path_);
     written += static_cast<std::size_t>(count);

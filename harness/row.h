@@ -21,12 +21,12 @@ inline constexpr int kSchemaVersion = 1;
 
 /// What was found when the output was compared with the reference.
 struct Check {
-  bool before = false;         ///< ok before timing
-  std::optional<bool> after;   ///< ok on the output of the last timed sample
-  double nerr_max = 0;         ///< largest error / tolerance
+  bool before = false;           ///< ok before timing
+  std::optional<bool> after;     ///< ok on the output of the last timed sample
+  double nerr_max = 0;           ///< largest error / tolerance
   std::vector<std::int64_t> at;  ///< where, as an index of the output
-  std::string reference;       ///< "cpu_f64" or "gpu_f64"
-  bool bit_stable = false;     ///< two runs over different poison gave the same bits
+  std::string reference;         ///< "cpu_f64" or "gpu_f64"
+  bool bit_stable = false;       ///< two runs over different poison gave the same bits
 };
 
 struct Timing {
@@ -41,7 +41,7 @@ struct MemoryUse {
   std::size_t outputs = 0;
   std::size_t workspace = 0;
   std::optional<std::size_t> hidden;  ///< taken besides, by libraries; unknown on a CPU
-  std::size_t lower_bound = 0;  ///< bytes that any implementation moves
+  std::size_t lower_bound = 0;        ///< bytes that any implementation moves
 };
 
 /// How close the cold median is to the machine's limit.

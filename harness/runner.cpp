@@ -17,10 +17,12 @@
 namespace attn {
 namespace {
 
-constexpr std::uint32_t kNanPattern = 0xFFFFFFFFu;     // NaN in every type
-constexpr std::uint32_t kLargePattern = 0x7B7B7B7Bu;   // large and finite in every type
+constexpr std::uint32_t kNanPattern = 0xFFFFFFFFu;            // NaN in every type
+constexpr std::uint32_t kLargePattern = 0x7B7B7B7Bu;          // large and finite in every type
 constexpr std::size_t kTimingBytes = std::size_t{512} << 20;  // flush buffer and its bookkeeping
 
+constexpr int kLeastHostSamples = 5;
+constexpr int kTimedHostRuns = 3 + 2 * kLeastHostSamples;  // two verified, one warm-up, cold, hot
 constexpr double kTellingSeconds = 0.05;  // shorter runs say nothing of a backend's rate
 
 using Clock = std::chrono::steady_clock;
@@ -81,7 +83,8 @@ const DeviceInfo& Runner::device_for(const BackendInfo& info) const {
   return info.memory == MemorySpace::kHost ? machine_.cpu : machine_.main_device();
 }
 
-CellRow Runner::describe(const PlanItem& item, const BackendInfo* info,
+CellRow Runner::describe(const PlanItem& item,
+                         const BackendInfo* info,
                          const DeviceInfo& device) const {
   CellRow row;
   row.key = row_key(item, machine_, options_);
@@ -127,18 +130,21 @@ void Runner::fail(CellRow& row, Status status, const std::string& reason) {
 }
 
 /// Whether tensors and workspace fit the free memory; else the row says OOM.
-bool Runner::fits(const PlanItem& item, const DeviceInfo& device, std::size_t workspace,
+bool Runner::fits(const PlanItem& item,
+                  const DeviceInfo& device,
+                  std::size_t workspace,
                   CellRow& row) {
   double needed = static_cast<double>(workspace) + (options_.timed ? kTimingBytes : 0);
   if (!data_.has_fixture(device.space)) {
     for (const TensorSpec& spec : item.problem->tensor_specs())
-      needed += static_cast<double>(spec.storage_elements) * static_cast<double>(size_of(spec.dtype));
+      needed +=
+          static_cast<double>(spec.storage_elements) * static_cast<double>(size_of(spec.dtype));
   }
   const auto available = static_cast<double>(free_bytes(device.space));
   if (needed <= 0.95 * available) return true;
   row.status = Status::kOom;
-  row.reason = fmt::format("needs {:.2f} GiB of {:.2f} GiB free", needed / (1 << 30),
-                           available / (1 << 30));
+  row.reason =
+      fmt::format("needs {:.2f} GiB of {:.2f} GiB free", needed / (1 << 30), available / (1 << 30));
   return false;
 }
 
@@ -159,7 +165,8 @@ void Runner::attempt(const PlanItem& item, CellRow& row) {
     return;
   }
   const double flops = item.problem->work().mma_flops;
-  const double predicted = run_cost_.predict(row.backend, flops) * (options_.timed ? 6 : 2);
+  const int runs = options_.timed ? kTimedHostRuns : 2;
+  const double predicted = run_cost_.predict(row.backend, flops) * runs;
   if (device.space == MemorySpace::kHost && predicted > options_.cell_limit_s) {
     row.status = Status::kTimeout;
     row.reason = fmt::format("not run: predicted {:.0f} s, limit {:.0f} s", predicted,
@@ -252,14 +259,16 @@ void Runner::time(Cell& cell, CellRow& row) {
     ++warm_ups;
   } while (seconds_since(start) < kWarmUpSeconds);
   const double seconds = seconds_since(start) / warm_ups + (on_device ? 1e-4 : 0.02);  // + flush
-  const int least = on_device ? 15 : 5;
-  const int count =
-      std::clamp(static_cast<int>(options_.sample_seconds / seconds), least, 100);
+  const int least = on_device ? 15 : kLeastHostSamples;
+  const int count = std::clamp(static_cast<int>(options_.sample_seconds / seconds), least, 100);
 
   gpu::Samples cold = sample(true, count);
   const gpu::Samples hot = sample(false, std::max(count / 2, least));
   if (cold.flush_bytes < 2 * cell.device.l2_bytes) row.flags.emplace_back("cold_unproven");
   if (!cold.gated || !hot.gated) row.flags.emplace_back("ungated");
+  const InputFamily family = cell.item.family;  // constants run faster than random data
+  if (family == InputFamily::kOneHot || family == InputFamily::kAllEqual)
+    row.flags.emplace_back("not_comparable");
   row.time = {.cold = summarise(cold.ns),
               .hot = summarise(hot.ns),
               .host_launch_ns = summarise(cold.host_launch_ns).median,
@@ -280,10 +289,9 @@ void Runner::check_again(Cell& cell, CellRow& row) {
   const std::vector<std::byte> now = cell.fixture.output().to_host();
   row.check->after =
       now == cell.verified ||
-      (!cell.info.deterministic &&
-       compare_with_reference(now.data(), cell.fixture.output_dtype(), *data_.reference(),
-                              cell.info.numerics)
-           .ok);
+      (!cell.info.deterministic && compare_with_reference(now.data(), cell.fixture.output_dtype(),
+                                                          *data_.reference(), cell.info.numerics)
+                                       .ok);
   if (*row.check->after) return;
   row.status = Status::kIncorrect;
   row.reason = "the last timed run left another output than the verified one";

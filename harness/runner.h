@@ -14,10 +14,10 @@
 namespace attn {
 
 struct RunnerOptions {
-  bool timed = false;          ///< bench rather than verify
+  bool timed = false;  ///< bench rather than verify
   std::uint64_t seed = 1;
   double sample_seconds = 0.5;  ///< spent on cold samples of a cell; hot samples get half of it
-  double cell_limit_s = 60;     ///< predicted to take longer on a CPU: TIMEOUT without a run
+  double cell_limit_s = 10;     ///< predicted to take longer on a CPU: TIMEOUT without a run
 };
 
 class Runner {

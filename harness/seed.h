@@ -17,7 +17,8 @@ constexpr std::uint64_t fnv1a(std::string_view text, std::uint64_t state = 0xcbf
 }
 
 /// Generator key of one tensor's data: from the run's seed, the case and the tensor's name.
-constexpr std::uint64_t tensor_key(std::uint64_t seed, std::string_view case_id,
+constexpr std::uint64_t tensor_key(std::uint64_t seed,
+                                   std::string_view case_id,
                                    std::string_view tensor) {
   return fnv1a(tensor, fnv1a(case_id)) + seed * 0x9E3779B97F4A7C15ull;
 }

@@ -27,10 +27,11 @@ Summary summarise(std::vector<double> samples) {
             .p75 = quantile(sorted, 0.75),
             .p95 = quantile(sorted, 0.95),
             .mad = 0,
-            .samples = std::move(samples)};
+            .samples = {}};
   for (double& value : sorted) value = std::abs(value - s.median);
   std::sort(sorted.begin(), sorted.end());
   s.mad = quantile(sorted, 0.5);
+  s.samples = std::move(samples);
   return s;
 }
 

@@ -58,8 +58,11 @@ Sweep::Sweep(std::vector<PlanItem> plan, const Machine& machine, SweepOptions op
       start_(Clock::now()) {
   if (options_.out.empty()) options_.out = choose_directory(machine_);
   open_rows();
-  for (const PlanItem& item : remaining_)
-    rest_flops_[std::string(item.backend_id())] += item.problem->work().mma_flops;
+  for (const PlanItem& item : remaining_) {
+    Rest& rest = rest_[std::string(item.backend_id())];
+    rest.cells += 1;
+    rest.flops += item.problem->work().mma_flops;
+  }
   progress_ = std::make_unique<Progress>(remaining_.size());
 }
 
@@ -92,8 +95,8 @@ void Sweep::open_rows() {
   if (options_.runner.timed && !remaining_.empty())
     ceilings = machine_.gpu ? gpu::measure_ceilings() : host::measure_ceilings();
   if (!remaining_.empty())
-    rows_->append(run_record(machine_, find_revision(), ceilings, options_.argv,
-                             options_.runner.seed));
+    rows_->append(
+        run_record(machine_, find_revision(), ceilings, options_.argv, options_.runner.seed));
   runner_ = std::make_unique<Runner>(machine_, options_.runner, ceilings);
 }
 
@@ -105,7 +108,8 @@ bool Sweep::out_of_budget(const PlanItem& item) const {
 
 double Sweep::predicted_rest() const {
   double seconds = 0;
-  for (const auto& [backend, flops] : rest_flops_) seconds += cost_.predict(backend, flops);
+  for (const auto& [backend, rest] : rest_)
+    seconds += cost_.predict(backend, rest.flops, rest.cells);
   return seconds;
 }
 
@@ -117,7 +121,8 @@ std::optional<CellRow> Sweep::work_on(const PlanItem& item) {
   const double flops = item.problem->work().mma_flops;
   const bool ran = row.memory.has_value();
   if (ran) cost_.observe(row.backend, flops, seconds_since(start));
-  rest_flops_[row.backend] -= flops;
+  rest_[row.backend].cells -= 1;
+  rest_[row.backend].flops -= flops;
   return row;
 }
 

@@ -17,8 +17,8 @@ namespace attn {
 
 struct SweepOptions {
   RunnerOptions runner;
-  std::string out;            ///< directory of the rows; empty: results/<device>/<UTC>_<sha7>
-  double time_budget_s = 0;   ///< 0: none
+  std::string out;           ///< directory of the rows; empty: results/<device>/<UTC>_<sha7>
+  double time_budget_s = 0;  ///< 0: none
   std::vector<std::string> argv;
 };
 
@@ -61,7 +61,11 @@ class Sweep {
   std::unique_ptr<Runner> runner_;
   std::unique_ptr<Progress> progress_;
   CostModel cost_;
-  std::map<std::string, double> rest_flops_;  // of cells not yet worked on, by backend
+  struct Rest {
+    double cells = 0;
+    double flops = 0;
+  };
+  std::map<std::string, Rest> rest_;  // cells not yet worked on, by backend
   std::chrono::steady_clock::time_point start_;
   std::size_t recorded_ = 0;
   bool stopped_ = false;
@@ -72,7 +76,9 @@ int run_verify(std::vector<PlanItem> plan, const Machine& machine, const SweepOp
 
 /// "bench": the cells become Google Benchmark's, which drives them. `benchmark_flags` are the
 /// --benchmark_* arguments. Returns the exit code.
-int run_bench(std::vector<PlanItem> plan, const Machine& machine, const SweepOptions& options,
+int run_bench(std::vector<PlanItem> plan,
+              const Machine& machine,
+              const SweepOptions& options,
               std::vector<std::string> benchmark_flags);
 
 }  // namespace attn

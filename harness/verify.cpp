@@ -25,7 +25,9 @@ double normalised_error(double output, double expected, double tolerance) {
 
 }  // namespace
 
-ErrorReport compare_with_reference(const void* output, DType dtype, const AnyReference& reference,
+ErrorReport compare_with_reference(const void* output,
+                                   DType dtype,
+                                   const AnyReference& reference,
                                    NumericsClass numerics) {
   ErrorReport report;
   for (std::size_t i = 0; i < reference.size(); ++i) {

@@ -10,8 +10,7 @@
 namespace attn {
 
 enum class Mask : std::uint8_t { kNone, kCausal, kCausalTopLeft };
-inline constexpr std::array<std::string_view, 3> kMaskNames = {"none", "causal",
-                                                               "causal_top_left"};
+inline constexpr std::array<std::string_view, 3> kMaskNames = {"none", "causal", "causal_top_left"};
 
 /// Query m of M sees key n of N when n <= m + diagonal.
 ///

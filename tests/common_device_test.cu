@@ -14,6 +14,7 @@
 #include "impls/common/row_softmax.cuh"
 #include "impls/common/vector_io.cuh"
 #include "impls/common/warp_reduce.cuh"
+#include "tests/device_vector.cuh"
 
 namespace attn {
 namespace {
@@ -22,34 +23,10 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 constexpr double kFp32Roundoff = 0x1p-24;
 
-/// Device memory that starts and ends as a host vector.
-template <class T>
-class DeviceVector {
- public:
-  explicit DeviceVector(const std::vector<T>& host) : size_(host.size()) {
-    CUDA_CHECK(cudaMalloc(&data_, size_ * sizeof(T)));
-    CUDA_CHECK(cudaMemcpy(data_, host.data(), size_ * sizeof(T), cudaMemcpyHostToDevice));
-  }
-  ~DeviceVector() { cudaFree(data_); }
-  DeviceVector(const DeviceVector&) = delete;
-  DeviceVector& operator=(const DeviceVector&) = delete;
-  T* get() const { return static_cast<T*>(data_); }
-  std::vector<T> host() const {
-    std::vector<T> copy(size_);
-    CUDA_CHECK(cudaMemcpy(copy.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost));
-    return copy;
-  }
-
- private:
-  void* data_ = nullptr;
-  std::size_t size_;
-};
-
 class CommonDevice : public testing::Test {
  protected:
   void SetUp() override {
-    int devices = 0;
-    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) GTEST_SKIP() << "no GPU";
+    if (!has_gpu()) GTEST_SKIP() << "no GPU";
   }
 };
 

@@ -51,12 +51,15 @@ TEST_P(Conformance, EdgeCases) {
     }
   }
   EXPECT_GE(counts[Status::kOk], 30) << GetParam() << " refuses almost everything";
-  // The bound is tight: a correct backend comes near it somewhere.
   EXPECT_LE(worst, 1);
-  EXPECT_GE(worst, 0.3);
+  // The bound is tight: a correct backend comes near it somewhere. Not where scores and weights are
+  // stored in 16 bits: that bound is for the largest scores, which few cases have.
+  if (backend.info->numerics != NumericsClass::kStored) EXPECT_GE(worst, 0.3);
 }
 
-INSTANTIATE_TEST_SUITE_P(Backends, Conformance, testing::ValuesIn(backend_ids()),
+INSTANTIATE_TEST_SUITE_P(Backends,
+                         Conformance,
+                         testing::ValuesIn(backend_ids()),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

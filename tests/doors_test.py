@@ -97,6 +97,28 @@ class Bootstrap(Doors):
         self.assertEqual(done.returncode, 1)
         self.assert_one_sentence(done.stderr, "Still missing", "g++")
 
+    def blas(self, folder: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """A system with all that is needed, libtorch-dev and the BLAS of that folder."""
+        self.be(0)
+        self.script(self.bin / "apt-get")
+        (self.bin / "readlink").write_text(f"#!/bin/sh\necho /usr/lib/{folder}/libblas.so.3\n")
+        (self.bin / "readlink").chmod(0o755)
+        (self.root / "tools/find_torch.py").write_text('print("version=1.13.0\\nroot=/usr")\n')
+        return self.run_tool("bootstrap.sh", **environment)
+
+    def test_a_packaged_libtorch_gets_an_optimised_blas(self) -> None:
+        self.assertEqual(self.blas("blas").returncode, 0)
+        self.assertRegex(self.calls()[-1], r"apt-get install .*\blibopenblas0-pthread$")
+
+    def test_an_optimised_blas_is_left_alone(self) -> None:
+        self.assertEqual(self.blas("openblas-pthread").returncode, 0)
+        self.assertEqual(self.calls(), [])
+
+    def test_offline_the_reference_blas_is_only_named(self) -> None:
+        done = self.blas("blas", ATTN_OFFLINE="1")
+        self.assertEqual((done.returncode, self.calls()), (0, []))
+        self.assertIn("libopenblas0-pthread", done.stdout)
+
 
 class Test(Doors):
     def door(self, ctest: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,8 @@ namespace attn {
 /// Owns q, k and out of a problem, filled from a family.
 class HostCase {
  public:
-  explicit HostCase(const ColReduce::Problem& p, InputFamily family = InputFamily::kNormal,
+  explicit HostCase(const ColReduce::Problem& p,
+                    InputFamily family = InputFamily::kNormal,
                     std::uint64_t seed = 1)
       : problem(p), specs_(ColReduce::tensor_specs(p)) {
     for (const TensorSpec& spec : specs_) {
@@ -39,7 +40,11 @@ class HostCase {
   float get(const TensorView& t, std::int64_t b, std::int64_t h, std::int64_t r, std::int64_t d) {
     return load_element(t.data, t.dtype, t.offset(b, h, r, d));
   }
-  void set(const TensorView& t, std::int64_t b, std::int64_t h, std::int64_t r, std::int64_t d,
+  void set(const TensorView& t,
+           std::int64_t b,
+           std::int64_t h,
+           std::int64_t r,
+           std::int64_t d,
            float value) {
     store_element(t.data, t.dtype, t.offset(b, h, r, d), value);
   }

@@ -26,8 +26,8 @@ TEST(Philox, PublishedVectors) {
   EXPECT_EQ(ones.word[3], 0x6d5451fdu);
 }
 
-std::vector<float> draw(InputFamily family, TensorRole role, std::int64_t rows, std::int64_t D,
-                        std::uint64_t key = 7) {
+std::vector<float> draw(
+    InputFamily family, TensorRole role, std::int64_t rows, std::int64_t D, std::uint64_t key = 7) {
   std::vector<float> values;
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t d = 0; d < D; ++d)
@@ -74,8 +74,7 @@ TEST(InputFamily, TailHeatsTheLastPartialTile) {
 TEST(InputFamily, OneHotRowsAreUnitVectors) {
   const auto values = draw(InputFamily::kOneHot, TensorRole::kKey, 7, 5);
   for (std::size_t row = 0; row < 7; ++row) {
-    for (std::size_t d = 0; d < 5; ++d)
-      ASSERT_EQ(values[row * 5 + d], row % 5 == d ? 64.0f : 0.0f);
+    for (std::size_t d = 0; d < 5; ++d) ASSERT_EQ(values[row * 5 + d], row % 5 == d ? 64.0f : 0.0f);
   }
 }
 

@@ -7,12 +7,15 @@
 namespace attn {
 namespace {
 
-bool visible_by_definition(Mask mask, std::int64_t m, std::int64_t n, std::int64_t M,
-                           std::int64_t N) {
+bool visible_by_definition(
+    Mask mask, std::int64_t m, std::int64_t n, std::int64_t M, std::int64_t N) {
   switch (mask) {
-    case Mask::kNone: return true;
-    case Mask::kCausal: return M - 1 - m <= N - 1 - n;  // counted from the last query and key
-    case Mask::kCausalTopLeft: return n <= m;
+    case Mask::kNone:
+      return true;
+    case Mask::kCausal:
+      return M - 1 - m <= N - 1 - n;  // counted from the last query and key
+    case Mask::kCausalTopLeft:
+      return n <= m;
   }
   return false;
 }

@@ -64,8 +64,16 @@ TEST(Oracle, OneHotRowsPickTheirClass) {
 TEST(Oracle, AgreesWithTheDirectFormula) {
   for (const Mask mask : kMasks) {
     for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
-      HostCase c({.B = 2, .H = 4, .H_kv = 2, .M = 11, .N = 13, .D = 6, .dtype = DType::kF32,
-                  .reduction = reduction, .mask = mask, .layout = Layout::kRowMajor});
+      HostCase c({.B = 2,
+                  .H = 4,
+                  .H_kv = 2,
+                  .M = 11,
+                  .N = 13,
+                  .D = 6,
+                  .dtype = DType::kF32,
+                  .reduction = reduction,
+                  .mask = mask,
+                  .layout = Layout::kRowMajor});
       const auto t = c.tensors();
       const auto reference = c.oracle();
       const AttentionMask visible = c.problem.attention_mask();
@@ -131,8 +139,12 @@ TEST(Oracle, CpuAndGpuAgree) {
     for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
       for (const Problem& shape :
            {Problem{.B = 2, .H = 6, .H_kv = 2, .M = 131, .N = 1027, .D = 64},
-            Problem{.H = 3, .M = 257, .N = 129, .D = 100, .dtype = DType::kF32,
-                    .layout = Layout::kFusedSlice},
+            Problem{.H = 3,
+            .M = 257,
+            .N = 129,
+            .D = 100,
+            .dtype = DType::kF32,
+            .layout = Layout::kFusedSlice},
             Problem{.B = 300, .H = 250, .M = 2, .N = 3, .D = 5, .dtype = DType::kBF16}}) {
         Problem p = shape;
         p.mask = mask;

@@ -52,15 +52,15 @@ TEST(Plan, CrossesAxesAndKeepsTheCondition) {
   selection.axes = {{"M", "16,64"}, {"N", "16,64"}};
   EXPECT_EQ(ids(selection).size(), 4u);
   selection.where = "M<=N && N!=16";
-  EXPECT_EQ(ids(selection), (Values{"B1_H1_M16_N64_D128_f16_sum_none",
-                                    "B1_H1_M64_N64_D128_f16_sum_none"}));
+  EXPECT_EQ(ids(selection),
+            (Values{"B1_H1_M16_N64_D128_f16_sum_none", "B1_H1_M64_N64_D128_f16_sum_none"}));
 }
 
 TEST(Plan, ShapesSetSeveralFields) {
   Selection selection = colreduce();
   selection.shapes = {"B4H8M32N64D16", "H6H_kv2M8"};
-  EXPECT_EQ(ids(selection), (Values{"B4_H8_M32_N64_D16_f16_sum_none",
-                                    "B1_H6_H_kv2_M8_N1024_D128_f16_sum_none"}));
+  EXPECT_EQ(ids(selection),
+            (Values{"B4_H8_M32_N64_D16_f16_sum_none", "B1_H6_H_kv2_M8_N1024_D128_f16_sum_none"}));
 }
 
 TEST(Plan, AxesOverrideASuiteAndEqualCellsMerge) {
@@ -135,6 +135,7 @@ TEST(CostModel, ScalesWithWorkOverAFixedCost) {
   model.observe("a", 9e8, 2);
   EXPECT_DOUBLE_EQ(model.predict("a", 2.9e9), 6);
   EXPECT_DOUBLE_EQ(model.predict("a", 0), 0.2);
+  EXPECT_DOUBLE_EQ(model.predict("a", 0, 10), 2);
   model.observe("a", 1e8, 100);  // a smaller case tells less
   EXPECT_DOUBLE_EQ(model.predict("a", 9e8), 2);
   EXPECT_EQ(model.predict("b", 1e9), 0.5);

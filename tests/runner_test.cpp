@@ -75,7 +75,8 @@ std::size_t workspace_huge(const Problem&, const DeviceInfo&) { return std::size
 
 using RowSumPlan = Launch (*)(const Problem&, const Tensors&, Workspace, const DeviceInfo&);
 
-constexpr Backend<RowSum> make(std::string_view id, RowSumPlan plan,
+constexpr Backend<RowSum> make(std::string_view id,
+                               RowSumPlan plan,
                                MemorySpace memory = MemorySpace::kHost) {
   return {.info = {.id = id, .summary = "test", .memory = memory, .math = "fp32"},
           .supports = supports_all,
@@ -100,20 +101,19 @@ const Backend<RowSum> kGreedy = {.info = kRight.info,
                                  .supports = supports_all,
                                  .workspace_bytes = workspace_huge,
                                  .plan = plan_with<nothing>};
-const Backend<RowSum> kRefuses = {
-    .info = kRight.info,
-    .supports = [](const Problem& p, const DeviceInfo&) {
-      return p.D == 8 ? Support::no("D must not be 8") : Support::yes();
-    },
-    .plan = plan_with<nothing>};
+const Backend<RowSum> kRefuses = {.info = kRight.info,
+                                  .supports =
+                                      [](const Problem& p, const DeviceInfo&) {
+                                        return p.D == 8 ? Support::no("D must not be 8")
+                                                        : Support::yes();
+                                      },
+                                  .plan = plan_with<nothing>};
 
 const BackendSlot<RowSum> kSlots[] = {
-    {"right", &kRight},       {"wrong", &kWrong},     {"nan", &kNan},
-    {"beyond", &kBeyond},     {"before", &kBefore},   {"input", &kInput},
-    {"scratch", &kScratch},   {"throws", &kThrows},   {"runs_out", &kRunsOut},
-    {"reads", &kReads},       {"stale", &kStale},     {"tiring", &kTiring},
-    {"device", &kDevice},     {"greedy", &kGreedy},   {"refuses", &kRefuses},
-    {"absent", nullptr}};
+    {"right", &kRight},      {"wrong", &kWrong},   {"nan", &kNan},         {"beyond", &kBeyond},
+    {"before", &kBefore},    {"input", &kInput},   {"scratch", &kScratch}, {"throws", &kThrows},
+    {"runs_out", &kRunsOut}, {"reads", &kReads},   {"stale", &kStale},     {"tiring", &kTiring},
+    {"device", &kDevice},    {"greedy", &kGreedy}, {"refuses", &kRefuses}, {"absent", nullptr}};
 
 class RunnerTest : public testing::Test {
  protected:

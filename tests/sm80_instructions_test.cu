@@ -14,38 +14,15 @@
 #include "impls/arch/sm80/lane.cuh"
 #include "impls/arch/sm80/ldmatrix.cuh"
 #include "impls/arch/sm80/mma.cuh"
+#include "tests/device_vector.cuh"
 
 namespace attn::sm80 {
 namespace {
 
-/// Device memory holding `host`, copied back by `read`.
-template <class T>
-class DeviceArray {
- public:
-  explicit DeviceArray(const std::vector<T>& host) : size_(host.size()) {
-    CUDA_CHECK(cudaMalloc(&data_, size_ * sizeof(T)));
-    CUDA_CHECK(cudaMemcpy(data_, host.data(), size_ * sizeof(T), cudaMemcpyHostToDevice));
-  }
-  ~DeviceArray() { cudaFree(data_); }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-  T* get() const { return data_; }
-  std::vector<T> read() const {
-    std::vector<T> host(size_);
-    CUDA_CHECK(cudaMemcpy(host.data(), data_, size_ * sizeof(T), cudaMemcpyDeviceToHost));
-    return host;
-  }
-
- private:
-  T* data_ = nullptr;
-  std::size_t size_;
-};
-
 class Sm80Instructions : public testing::Test {
  protected:
   void SetUp() override {
-    int devices = 0;
-    if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) GTEST_SKIP() << "no GPU";
+    if (!has_gpu()) GTEST_SKIP() << "no GPU";
     cudaDeviceProp properties;
     CUDA_CHECK(cudaGetDeviceProperties(&properties, 0));
     if (properties.major < 8) GTEST_SKIP() << "the GPU is older than sm_80";
@@ -70,11 +47,11 @@ __global__ void copy_kernel(const std::uint32_t* from,  // [160]
 TEST_F(Sm80Instructions, CpAsyncCopiesOrZeroFills) {
   std::vector<std::uint32_t> host(160);
   for (std::size_t i = 0; i < host.size(); ++i) host[i] = static_cast<std::uint32_t>(1000 + i);
-  const DeviceArray<std::uint32_t> from(host);
-  const DeviceArray<std::uint32_t> to(std::vector<std::uint32_t>(160));
+  const DeviceVector<std::uint32_t> from(host);
+  const DeviceVector<std::uint32_t> to(std::vector<std::uint32_t>(160));
   copy_kernel<<<1, 32>>>(from.get(), to.get());
   CUDA_CHECK_LAUNCH();
-  const std::vector<std::uint32_t> got = to.read();
+  const std::vector<std::uint32_t> got = to.host();
   for (std::size_t i = 0; i < got.size(); ++i) {
     const std::size_t lane = i < 128 ? i / 4 : i - 128;
     EXPECT_EQ(got[i], lane % 3 != 2 ? host[i] : 0u) << "word " << i;
@@ -96,11 +73,11 @@ __global__ void ldmatrix_kernel(const std::uint32_t* from,  // [4, 8, 4]
 TEST_F(Sm80Instructions, LdmatrixGivesEachLanePairsOfItsRow) {
   std::vector<std::uint32_t> host(128);
   for (std::size_t i = 0; i < host.size(); ++i) host[i] = static_cast<std::uint32_t>(i);
-  const DeviceArray<std::uint32_t> from(host);
-  const DeviceArray<std::uint32_t> to(std::vector<std::uint32_t>(128));
+  const DeviceVector<std::uint32_t> from(host);
+  const DeviceVector<std::uint32_t> to(std::vector<std::uint32_t>(128));
   ldmatrix_kernel<<<1, 32>>>(from.get(), to.get());
   CUDA_CHECK_LAUNCH();
-  const std::vector<std::uint32_t> got = to.read();
+  const std::vector<std::uint32_t> got = to.host();
   for (std::uint32_t lane = 0; lane < 32; ++lane)
     for (std::uint32_t i = 0; i < 4; ++i)
       EXPECT_EQ(got[4 * lane + i], 32 * i + 4 * (lane / 4) + lane % 4) << "lane " << lane;
@@ -139,12 +116,12 @@ void expect_product() {
   for (std::size_t i = 0; i < b.size(); ++i) int_b[i] = static_cast<int>(i * 5 % 19) - 9;
   for (std::size_t i = 0; i < a.size(); ++i) a[i] = Element(static_cast<float>(int_a[i]));
   for (std::size_t i = 0; i < b.size(); ++i) b[i] = Element(static_cast<float>(int_b[i]));
-  const DeviceArray<Element> device_a(a);
-  const DeviceArray<Element> device_b(b);
-  const DeviceArray<float> device_d(std::vector<float>(16 * 8));
+  const DeviceVector<Element> device_a(a);
+  const DeviceVector<Element> device_b(b);
+  const DeviceVector<float> device_d(std::vector<float>(16 * 8));
   mma_kernel<Element><<<1, 32>>>(device_a.get(), device_b.get(), device_d.get());
   CUDA_CHECK_LAUNCH();
-  const std::vector<float> got = device_d.read();
+  const std::vector<float> got = device_d.host();
   for (std::size_t row = 0; row < 16; ++row) {
     for (std::size_t column = 0; column < 8; ++column) {
       int want = 1;  // small integers: exact in every type on the way

@@ -1,9 +1,9 @@
-// The number of key splits of split_k: a pure function, tested without a GPU.
+// The number of key splits: a pure function, tested without a GPU.
 #include <gtest/gtest.h>
 
 #include <cstdint>
 
-#include "impls/colreduce/split_k.h"
+#include "impls/colreduce/key_splits.h"
 
 namespace attn::colreduce {
 namespace {

@@ -50,9 +50,7 @@ struct RowSum {
     const auto specs = tensor_specs(p);
     return {specs[0].bind(data[0]), specs[1].bind(data[1])};
   }
-  static Work work(const Problem& p) {
-    return {.bytes = static_cast<double>(p.M * p.D) * 4};
-  }
+  static Work work(const Problem& p) { return {.bytes = static_cast<double>(p.M * p.D) * 4}; }
   static double row_sum(const Problem& p, const Tensors& t, std::int64_t m) {
     double sum = 0;
     for (std::int64_t d = 0; d < p.D; ++d)

@@ -27,7 +27,8 @@ class FixedReference final : public AnyReference {
   double tolerance_;
 };
 
-ErrorReport compare(const std::vector<float>& output, const std::vector<double>& expected,
+ErrorReport compare(const std::vector<float>& output,
+                    const std::vector<double>& expected,
                     double tolerance = 0.25) {
   return compare_with_reference(output.data(), DType::kF32, FixedReference(expected, tolerance),
                                 NumericsClass::kFp32);

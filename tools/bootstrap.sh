@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing for a build, the tests and the plots, and uses what is there: compilers
 # and libraries by apt, the plots' packages in the project's .venv, LibTorch from an importable
-# torch, libtorch-dev or the wheel. With everything present it does nothing and needs no network.
+# torch, libtorch-dev (with an optimised BLAS) or the wheel. With everything present it does nothing
+# and needs no network.
 #   --ci              also the format and tidy checks' tools
 #   ATTN_OFFLINE=1    never touch the network: say in one sentence what is missing
 #   ATTN_TORCH=OFF    do not look for LibTorch
@@ -141,6 +142,19 @@ torch_from_pip() {
 
 has_torch() { "$(project_python)" tools/find_torch.py >/dev/null 2>&1; }
 
+# The package multiplies by the system's BLAS, and what comes with it is the reference one: next to
+# an optimised BLAS that baseline would be a straw man. The path is the alternatives' target.
+torch_has_reference_blas() {
+  "$(project_python)" tools/find_torch.py 2>/dev/null | grep -x root=/usr >/dev/null &&
+    readlink -f /usr/lib/*/libblas.so.3 2>/dev/null | grep '/blas/libblas\.so' >/dev/null
+}
+
+install_blas() {
+  [ "$offline" != 1 ] && may_install || return 1
+  headline "Installing libopenblas0-pthread for LibTorch"
+  apt_install libopenblas0-pthread 2>/dev/null
+}
+
 if [ "${ATTN_TORCH:-AUTO}" != OFF ] && ! has_torch; then
   if [ "$offline" != 1 ]; then
     headline "Installing LibTorch"
@@ -151,4 +165,7 @@ if [ "${ATTN_TORCH:-AUTO}" != OFF ] && ! has_torch; then
     fi
   fi
   has_torch || note "No LibTorch was found or could be installed: its backends will be NOT_BUILT."
+fi
+if [ "${ATTN_TORCH:-AUTO}" != OFF ] && torch_has_reference_blas; then
+  install_blas || note "LibTorch has only the slow reference BLAS: install libopenblas0-pthread."
 fi

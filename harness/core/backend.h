@@ -17,12 +17,12 @@ namespace attn {
 struct DeviceInfo {
   MemorySpace space = MemorySpace::kHost;  ///< kHost or kDevice
   std::string name;
-  int sm = 0;                              ///< compute capability as 10 * major + minor; 0 on a CPU
+  int sm = 0;  ///< compute capability as 10 * major + minor; 0 on a CPU
   int sm_count = 0;
   std::size_t shared_bytes_per_block = 0;  ///< largest opt-in dynamic shared memory of a CTA
   std::size_t l2_bytes = 0;
   std::size_t total_bytes = 0;
-  int threads = 1;                         ///< host threads
+  int threads = 1;  ///< host threads
 };
 
 /// A cudaStream_t without the CUDA headers; null on the host.
@@ -56,7 +56,7 @@ struct BackendInfo {
   std::string_view id;       ///< equals the file stem
   std::string_view summary;  ///< one line: what it does that the previous one does not
   MemorySpace memory = MemorySpace::kDevice;  ///< kAny: runs wherever the tensors are
-  std::string_view math;     ///< e.g. "fp16 mma, fp32 accumulate, ex2.approx"
+  std::string_view math;                      ///< e.g. "fp16 mma, fp32 accumulate, ex2.approx"
   NumericsClass numerics = NumericsClass::kFp32;
   bool deterministic = true;  ///< bitwise equal from run to run
 };
@@ -68,7 +68,9 @@ struct Backend {
   Support (*supports)(const typename Op::Problem&, const DeviceInfo&);
   /// Bytes of scratch memory beyond the tensors; null means none. Pure.
   std::size_t (*workspace_bytes)(const typename Op::Problem&, const DeviceInfo&) = nullptr;
-  Launch (*plan)(const typename Op::Problem&, const typename Op::Tensors&, Workspace,
+  Launch (*plan)(const typename Op::Problem&,
+                 const typename Op::Tensors&,
+                 Workspace,
                  const DeviceInfo&);
   /// Returns memory that a library behind the backend caches, so that the next cell's `hidden` is
   /// its own; null where nothing is cached.

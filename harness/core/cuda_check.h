@@ -12,8 +12,8 @@ namespace attn {
 class CudaError : public std::runtime_error {
  public:
   CudaError(cudaError_t error, const char* call, const char* file, int line)
-      : std::runtime_error(std::string(call) + ": " + cudaGetErrorString(error) + " (" + file + ":" +
-                           std::to_string(line) + ")"),
+      : std::runtime_error(std::string(call) + ": " + cudaGetErrorString(error) + " (" + file +
+                           ":" + std::to_string(line) + ")"),
         code(error) {}
   cudaError_t code;
 };

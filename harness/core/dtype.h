@@ -68,9 +68,12 @@ inline std::uint16_t float_to_bf16(float value) {
 /// Element `index` of a host array of `dtype`, exact.
 inline float load_element(const void* data, DType dtype, std::int64_t index) {
   switch (dtype) {
-    case DType::kF16: return f16_to_float(static_cast<const std::uint16_t*>(data)[index]);
-    case DType::kBF16: return bf16_to_float(static_cast<const std::uint16_t*>(data)[index]);
-    case DType::kF32: break;
+    case DType::kF16:
+      return f16_to_float(static_cast<const std::uint16_t*>(data)[index]);
+    case DType::kBF16:
+      return bf16_to_float(static_cast<const std::uint16_t*>(data)[index]);
+    case DType::kF32:
+      break;
   }
   return static_cast<const float*>(data)[index];
 }
@@ -78,9 +81,15 @@ inline float load_element(const void* data, DType dtype, std::int64_t index) {
 /// Stores `value` rounded once to `dtype`.
 inline void store_element(void* data, DType dtype, std::int64_t index, float value) {
   switch (dtype) {
-    case DType::kF16: static_cast<std::uint16_t*>(data)[index] = float_to_f16(value); return;
-    case DType::kBF16: static_cast<std::uint16_t*>(data)[index] = float_to_bf16(value); return;
-    case DType::kF32: static_cast<float*>(data)[index] = value; return;
+    case DType::kF16:
+      static_cast<std::uint16_t*>(data)[index] = float_to_f16(value);
+      return;
+    case DType::kBF16:
+      static_cast<std::uint16_t*>(data)[index] = float_to_bf16(value);
+      return;
+    case DType::kF32:
+      static_cast<float*>(data)[index] = value;
+      return;
   }
 }
 

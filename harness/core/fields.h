@@ -25,8 +25,8 @@ struct FieldValue {
   std::string name;
   FieldKind kind = FieldKind::kSize;
   std::string text;
-  std::int64_t number = 0;   ///< of a kSize field, defaults resolved
-  bool is_default = false;   ///< equal to a default-constructed problem's: left out of ids
+  std::int64_t number = 0;  ///< of a kSize field, defaults resolved
+  bool is_default = false;  ///< equal to a default-constructed problem's: left out of ids
   std::string help;
 };
 
@@ -55,12 +55,16 @@ class FieldLister {
     size(name, help, value, value);
   }
   /// `stands_for` is what the value means where it is a default to be resolved.
-  void size(std::string_view name, std::string_view help, const std::int64_t& value,
+  void size(std::string_view name,
+            std::string_view help,
+            const std::int64_t& value,
             std::int64_t stands_for) {
     add(name, help, FieldKind::kSize, std::to_string(value)).number = stands_for;
   }
   template <class Enum>
-  void choice(std::string_view name, std::string_view help, const Enum& value,
+  void choice(std::string_view name,
+              std::string_view help,
+              const Enum& value,
               std::span<const std::string_view> names) {
     add(name, help, FieldKind::kChoice, std::string(names[static_cast<std::size_t>(value)]));
   }
@@ -96,7 +100,9 @@ class FieldSetter {
  public:
   FieldSetter(std::string_view name, std::string_view text) : name_(name), text_(text) {}
 
-  void size(std::string_view name, std::string_view, std::int64_t& value,
+  void size(std::string_view name,
+            std::string_view,
+            std::int64_t& value,
             std::int64_t /*stands_for*/ = 0) {
     if (!matches(name)) return;
     std::int64_t parsed = 0;
@@ -104,7 +110,9 @@ class FieldSetter {
     value = parsed;
   }
   template <class Enum>
-  void choice(std::string_view name, std::string_view, Enum& value,
+  void choice(std::string_view name,
+              std::string_view,
+              Enum& value,
               std::span<const std::string_view> names) {
     if (!matches(name)) return;
     std::string known;

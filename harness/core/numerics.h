@@ -9,9 +9,9 @@
 namespace attn {
 
 enum class NumericsClass : std::uint8_t {
-  kFp64,     ///< everything in fp64; the output is rounded once
-  kFp32,     ///< products exact, scores, weights and sums in fp32
-  kStored,   ///< scores and weights are stored in the input type between kernels, sums in fp32
+  kFp64,    ///< everything in fp64; the output is rounded once
+  kFp32,    ///< products exact, scores, weights and sums in fp32
+  kStored,  ///< scores and weights are stored in the input type between kernels, sums in fp32
 };
 
 /// The name that a row carries: which type the weights P pass through.

@@ -45,7 +45,9 @@ class AnyProblem {
                                                   MemorySpace space) const = 0;
   virtual Support supports(std::size_t backend, const DeviceInfo&) const = 0;
   virtual std::size_t workspace_bytes(std::size_t backend, const DeviceInfo&) const = 0;
-  virtual Launch plan(std::size_t backend, std::span<void* const> tensors, Workspace,
+  virtual Launch plan(std::size_t backend,
+                      std::span<void* const> tensors,
+                      Workspace,
                       const DeviceInfo&) const = 0;
 };
 
@@ -82,7 +84,8 @@ class AnyOperator {
 inline std::string case_id(const AnyProblem& problem) {
   std::string id;
   for (const FieldValue& field : problem.fields()) {
-    const bool resolved = field.kind == FieldKind::kSize && field.text == "0";  // stands for another
+    const bool resolved =
+        field.kind == FieldKind::kSize && field.text == "0";  // stands for another
     const bool always = (field.kind == FieldKind::kSize && !resolved) || field.name == "dtype" ||
                         field.name == "reduction" || field.name == "mask";
     if (field.is_default && !always) continue;

@@ -29,25 +29,25 @@ struct Suite {
 };
 
 template <class Op>
-concept OperatorContract =
-    requires(const typename Op::Problem& problem, const typename Op::Tensors& tensors,
-             const typename Op::Reference& reference, std::span<void* const> data,
-             NumericsClass numerics, std::size_t index) {
-      { Op::kName } -> std::convertible_to<std::string_view>;
-      { Op::validate(problem) } -> std::same_as<Support>;
-      { Op::input_dtype(problem) } -> std::same_as<DType>;
-      { Op::tensor_specs(problem) } -> std::same_as<std::vector<TensorSpec>>;
-      { Op::bind(problem, data) } -> std::same_as<typename Op::Tensors>;
-      { Op::work(problem) } -> std::same_as<Work>;
-      { Op::oracle(problem, tensors) } -> std::same_as<typename Op::Reference>;
-      {
-        Op::oracle_on_device(problem, tensors)
-      } -> std::same_as<std::optional<typename Op::Reference>>;
-      { reference.value } -> std::convertible_to<std::vector<double>>;
-      { Op::tolerance(problem, reference, index, numerics) } -> std::same_as<double>;
-      { Op::suites() } -> std::same_as<std::vector<Suite<typename Op::Problem>>>;
-      { Op::backends() } -> std::same_as<std::span<const BackendSlot<Op>>>;
-    };
+concept OperatorContract = requires(const typename Op::Problem& problem,
+                                    const typename Op::Tensors& tensors,
+                                    const typename Op::Reference& reference,
+                                    std::span<void* const> data,
+                                    NumericsClass numerics,
+                                    std::size_t index) {
+  { Op::kName } -> std::convertible_to<std::string_view>;
+  { Op::validate(problem) } -> std::same_as<Support>;
+  { Op::input_dtype(problem) } -> std::same_as<DType>;
+  { Op::tensor_specs(problem) } -> std::same_as<std::vector<TensorSpec>>;
+  { Op::bind(problem, data) } -> std::same_as<typename Op::Tensors>;
+  { Op::work(problem) } -> std::same_as<Work>;
+  { Op::oracle(problem, tensors) } -> std::same_as<typename Op::Reference>;
+  { Op::oracle_on_device(problem, tensors) } -> std::same_as<std::optional<typename Op::Reference>>;
+  { reference.value } -> std::convertible_to<std::vector<double>>;
+  { Op::tolerance(problem, reference, index, numerics) } -> std::same_as<double>;
+  { Op::suites() } -> std::same_as<std::vector<Suite<typename Op::Problem>>>;
+  { Op::backends() } -> std::same_as<std::span<const BackendSlot<Op>>>;
+};
 
 template <OperatorContract Op>
 class OperatorAdapter final : public AnyOperator {
@@ -113,7 +113,8 @@ class OperatorAdapter final : public AnyOperator {
     std::string set(std::string_view field, std::string_view text) override {
       FieldSetter setter(field, text);
       Op::Problem::fields(problem_, setter);
-      if (!setter.found) return std::string(Op::kName) + " has no field '" + std::string(field) + "'";
+      if (!setter.found)
+        return std::string(Op::kName) + " has no field '" + std::string(field) + "'";
       return setter.error;
     }
     std::unique_ptr<AnyProblem> clone() const override {
@@ -140,7 +141,9 @@ class OperatorAdapter final : public AnyOperator {
       const auto bytes = get(backend).workspace_bytes;
       return bytes ? bytes(problem_, device) : 0;
     }
-    Launch plan(std::size_t backend, std::span<void* const> tensors, Workspace workspace,
+    Launch plan(std::size_t backend,
+                std::span<void* const> tensors,
+                Workspace workspace,
                 const DeviceInfo& device) const override {
       return get(backend).plan(problem_, Op::bind(problem_, tensors), workspace, device);
     }

@@ -23,7 +23,9 @@ struct TensorView {
   Extents shape{1, 1, 1, 1};
   Extents strides{};
 
-  constexpr std::int64_t offset(std::int64_t i0, std::int64_t i1, std::int64_t i2,
+  constexpr std::int64_t offset(std::int64_t i0,
+                                std::int64_t i1,
+                                std::int64_t i2,
                                 std::int64_t i3 = 0) const {
     return i0 * strides[0] + i1 * strides[1] + i2 * strides[2] + i3 * strides[3];
   }
@@ -48,8 +50,9 @@ struct TensorSpec {
   std::int64_t elements() const { return shape[0] * shape[1] * shape[2] * shape[3]; }
   /// A view of `storage`, the first byte of the tensor's allocation.
   TensorView bind(void* storage) const {
-    return {static_cast<char*>(storage) + static_cast<std::size_t>(offset_elements) * size_of(dtype),
-            dtype, shape, strides};
+    return {
+        static_cast<char*>(storage) + static_cast<std::size_t>(offset_elements) * size_of(dtype),
+        dtype, shape, strides};
   }
 };
 

@@ -3,7 +3,7 @@
 #include "harness/core/backend.h"
 #include "reference/colreduce/contract.h"
 
-#define ATTN_COLREDUCE_BACKENDS   \
+#define ATTN_COLREDUCE_BACKENDS    \
   ATTN_BACKEND_HOST(cpu_reference) \
   ATTN_BACKEND_HOST(cpu_fused)     \
   ATTN_BACKEND_TORCH(libtorch)     \

@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "impls/colreduce/mma_output.cuh"
 #include "impls/colreduce/mma_pipeline.cuh"
 #include "impls/common/online_softmax.cuh"
 #include "impls/common/warp_reduce.cuh"
@@ -14,7 +15,7 @@ namespace attn::colreduce {
 /// Stationary rows are keys, streamed rows queries with their lse_log2:
 /// out[n] = sum over m of 2^(scale_log2 s[m,n] - lse_log2[m]), over a divisor, or the maximum.
 template <class Policy, bool kMax>
-struct ColumnPass {
+struct ColumnPass : FinishesAtTheEnd {
   static constexpr bool kReadsLse = true;
   static constexpr int kStageBytes =
       Policy::kSlotBytes + Policy::kStreamRows * static_cast<int>(sizeof(float));
@@ -25,7 +26,7 @@ struct ColumnPass {
   // The sum of weights, or the largest exponent. An empty column becomes 0 in both.
   RowValues<Policy> result;
 
-  __device__ ColumnPass() {
+  __device__ ColumnPass(const PassArguments&, const Item&, int) {
 #pragma unroll
     for (int i = 0; i < Policy::kRowTiles; ++i)
 #pragma unroll
@@ -36,14 +37,15 @@ struct ColumnPass {
     return {mask.query_begin(n), mask.M};
   }
 
-  __device__ static float combine(float a, float b) { return kMax ? MaxOrNan{}(a, b) : a + b; }
+  __device__ static float combine(float a, float b) { return combine_columns<kMax>(a, b); }
 
   /// Combines into `part` (over it, at the `first` call) a chunk that every row sees.
   __device__ void accumulate(RowValues<Policy>& part,
                              bool first,
                              const ScoreChunk<Policy>& chunk,
                              float scale_log2,
-                             const float* lse) const {
+                             const float* lse,
+                             float*) const {
     reduce(part, first, chunk, scale_log2, lse, [](int, int, int) { return true; });
   }
 
@@ -62,7 +64,8 @@ struct ColumnPass {
                                const float* lse,
                                const AttentionMask& mask,
                                int row,
-                               int first_column) {
+                               int first_column,
+                               float*) {
     ColumnWindow window[Policy::kRowTiles][2];
 #pragma unroll
     for (int i = 0; i < Policy::kRowTiles; ++i)
@@ -124,24 +127,7 @@ struct ColumnPass {
 #pragma unroll
     for (int part = 1; part < Policy::kColumnWarps; ++part)
       whole = combine(whole, shared[part * Policy::kRows + row]);
-    if (kMax) whole = exp2_approx(whole);
-    if (args.divisor != Divisor::kOne) {
-      const std::int64_t hidden =
-          args.divisor == Divisor::kVisible ? args.mask.query_begin(n) : std::int64_t{0};
-      whole /= static_cast<float>(max(args.mask.M - hidden, std::int64_t{1}));
-    }
-    store_element(args, static_cast<std::int64_t>(item.part) * args.stationary.rows + n, whole);
-  }
-
-  /// Rounds once, to the output's type.
-  __device__ static void store_element(const PassArguments& args, std::int64_t index, float value) {
-    if (args.out_dtype == DType::kF32) {
-      static_cast<float*>(args.out)[index] = value;
-    } else if (args.out_dtype == DType::kF16) {
-      static_cast<__half*>(args.out)[index] = __float2half_rn(value);
-    } else {
-      static_cast<__nv_bfloat16*>(args.out)[index] = __float2bfloat16_rn(value);
-    }
+    store_column<kMax>(args, item.head, n, whole);
   }
 };
 

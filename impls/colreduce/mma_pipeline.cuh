@@ -43,6 +43,14 @@ __device__ inline ColumnWindow window_from(const Interval& visible, int first_co
           static_cast<int>(visible.end - first_column)};
 }
 
+/// What a pass does not need of the streaming kernel's calls, because it finishes nothing before the
+/// end of an item.
+struct FinishesAtTheEnd {
+  __device__ void store_tile(
+      const PassArguments&, const Item&, int, unsigned char*, std::uint32_t) {}
+  __device__ static float* tile_columns(unsigned char*, int) { return nullptr; }
+};
+
 /// Column within a chunk, of a lane's element [j][c] (ScoreChunk), less the lane's first column.
 __device__ constexpr int chunk_column(int j, int c) { return 8 * j + c % 2; }
 
@@ -93,7 +101,8 @@ struct RowFragments {
 };
 
 /// grid: any number of CTAs, which share the items evenly; block: Policy::kThreads; dynamic shared
-/// memory: Pass::kSharedBytes. Pass says what becomes of the scores: mma_rows.cuh, mma_columns.cuh.
+/// memory: Pass::kSharedBytes. Pass says what becomes of the scores: mma_rows.cuh, mma_columns.cuh,
+/// mma_few_queries.cuh.
 template <class Element, class Policy, class Pass>
 __global__ void __launch_bounds__(Policy::kThreads, Policy::kCtasPerSm)
     stream_pass(const __grid_constant__ PassArguments args) {
@@ -123,12 +132,13 @@ __global__ void __launch_bounds__(Policy::kThreads, Policy::kCtasPerSm)
     return static_cast<std::uint32_t>(slot * Pass::kStageBytes);
   };
 
+  unsigned char* exchange = shared_bytes + Policy::kStages * Pass::kStageBytes;
   RowFragments<Policy> rows;
   ScoreChunk<Policy> chunk;
 #pragma unroll 1
   for (std::uint32_t index = blockIdx.x; index < args.items; index += gridDim.x) {
     const Item item = decode<Policy, Pass>(args, index);
-    Pass pass;
+    Pass pass(args, item, row_warp);
 #pragma unroll 1
     for (int step = -Policy::kStationarySlots; step < item.tile_end - item.tile_begin; ++step) {
       const std::uint32_t stage = next_slot();
@@ -138,6 +148,8 @@ __global__ void __launch_bounds__(Policy::kThreads, Policy::kCtasPerSm)
         continue;
       }
       const int tile = item.tile_begin + step;
+      if (step > 0) pass.store_tile(args, item, tile - 1, exchange, threadIdx.x);
+      float* columns = Pass::tile_columns(exchange, tile) + row_warp * Policy::kStreamRows + column;
       const std::uint32_t address = shared + stage + column_offset;
       const float* lse = reinterpret_cast<const float*>(shared_bytes + stage + Policy::kSlotBytes) +
                          column + lane % 4 * 2;
@@ -146,7 +158,7 @@ __global__ void __launch_bounds__(Policy::kThreads, Policy::kCtasPerSm)
 #pragma unroll
         for (int c = 0; c < Policy::kWarpColumns; c += Policy::kChunk) {
           rows.template scores<Element>(chunk, address + c * Policy::kPitchBytes);
-          pass.accumulate(part, c == 0, chunk, args.scale_log2, lse + c);
+          pass.accumulate(part, c == 0, chunk, args.scale_log2, lse + c, columns + c);
         }
         if (pass.commit(part)) continue;
       }
@@ -156,10 +168,11 @@ __global__ void __launch_bounds__(Policy::kThreads, Policy::kCtasPerSm)
 #pragma unroll 1
       for (int c = 0; c < Policy::kWarpColumns; c += Policy::kChunk) {
         rows.template scores<Element>(chunk, address + c * Policy::kPitchBytes);
-        pass.take_visible(chunk, args.scale_log2, lse + c, args.mask, row, first_column + c);
+        pass.take_visible(chunk, args.scale_log2, lse + c, args.mask, row, first_column + c,
+                          columns + c);
       }
     }
-    pass.store(args, item, shared_bytes + Policy::kStages * Pass::kStageBytes, threadIdx.x);
+    pass.store(args, item, exchange, threadIdx.x);
   }
 }
 

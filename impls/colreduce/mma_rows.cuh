@@ -15,7 +15,7 @@ namespace attn::colreduce {
 /// only a tile that exceeds it is computed again, with its maximum. So a maximum per score costs
 /// nothing in the common case, and nothing is lost: fp32 keeps its relative precision up to 2^127.
 template <class Policy>
-struct RowPass {
+struct RowPass : FinishesAtTheEnd {
   static constexpr bool kReadsLse = false;
   static constexpr int kStageBytes = Policy::kSlotBytes;
   static constexpr int kExchangeBytes =
@@ -24,6 +24,8 @@ struct RowPass {
   static constexpr float kLimit = 0x1p60f;
 
   OnlineSoftmax softmax[Policy::kRowTiles][2];
+
+  __device__ RowPass(const PassArguments&, const Item&, int) {}
 
   __device__ static Interval visible(const AttentionMask& mask, int m) {
     return {0, mask.key_end(m)};
@@ -34,7 +36,8 @@ struct RowPass {
                              bool first,
                              const ScoreChunk<Policy>& chunk,
                              float scale_log2,
-                             const float*) const {
+                             const float*,
+                             float*) const {
 #pragma unroll
     for (int j = 0; j < Policy::kChunk / 8; ++j) {
 #pragma unroll
@@ -71,7 +74,8 @@ struct RowPass {
                                const float*,
                                const AttentionMask& mask,
                                int row,
-                               int first_column) {
+                               int first_column,
+                               float*) {
 #pragma unroll
     for (int i = 0; i < Policy::kRowTiles; ++i) {
 #pragma unroll

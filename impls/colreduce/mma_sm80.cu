@@ -5,8 +5,9 @@
 // Mapping: pass 1 keeps 128 queries of one head in a CTA (64 where there are few) and streams the
 //   keys; pass 2 keeps 128 keys and streams the queries with their lse, so that an accumulator's
 //   row is a column of P and its sum never leaves the thread until the end: no atomics, one fixed
-//   order. CTA = 4 warps of 32 stationary rows; 4 CTAs an SM. Short items, of one or two streamed
-//   tiles, are taken in turn by as many CTAs as the device holds; else one item a CTA.
+//   order. CTA = 4 warps of 32 stationary rows; 4 CTAs an SM. Where one tile of 64 holds all queries
+//   of a head, pass 2 keeps the queries as well (8 warps, 2 CTAs an SM) and streams each key once.
+//   Items of one or two streamed tiles are taken in turn by as many CTAs as the device holds.
 // Memory: the stationary tile is A fragments in registers (64 of 128 at D = 128). Streamed tiles
 //   are 64 rows, 17 KiB with padding, in 3 stages of cp.async: 52 KiB a CTA. The workspace holds
 //   the lse, 4 B H M bytes.
@@ -17,11 +18,13 @@
 //   (2^-22); P is never stored. A query whose visible scores are all -inf has P = 0.
 // Source: FlashAttention-2 (Dao, 2023) for stationary rows and late normalisation; PTX ISA, "Matrix
 //   Fragments for mma.m16n8k16" for layouts. The kernel is mma_pipeline.cuh (with mma_tiles.cuh and
-//   mma_loader.cuh), what it computes in each pass mma_rows.cuh and mma_columns.cuh.
+//   mma_loader.cuh), what it computes in each pass mma_rows.cuh, mma_columns.cuh and, for few
+//   queries, mma_few_queries.cuh.
 #include <cmath>
 #include <vector>
 
 #include "harness/core/cuda_check.h"
+#include "impls/colreduce/key_splits.h"
 #include "impls/colreduce/mma_sm80.h"
 #include "impls/common/online_softmax.cuh"
 
@@ -156,9 +159,9 @@ PassLaunch bind_column_pass(const ColReduce::Problem& problem,
                             const ColReduce::Tensors& tensors,
                             float* lse_log2,
                             const DeviceInfo& device) {
+  const PassOperand queries = operand(tensors.q, 1);
+  const PassOperand keys = operand(tensors.k, problem.H / problem.key_heads());
   PassArguments arguments;
-  arguments.stationary = operand(tensors.k, problem.H / problem.key_heads());
-  arguments.stream = operand(tensors.q, 1);
   arguments.lse_log2 = lse_log2;
   arguments.out = tensors.out.data;
   arguments.out_dtype = problem.out_dtype;
@@ -166,6 +169,21 @@ PassLaunch bind_column_pass(const ColReduce::Problem& problem,
                       : problem.mean_over == MeanOver::kVisible ? Divisor::kVisible
                                                                 : Divisor::kAll;
   const bool is_max = problem.reduction == Reduction::kMax;
+  const PassKernel few = few_queries_pass_kernel(problem.dtype, problem.D, is_max);
+  if (problem.M <= few.rows) {
+    arguments.stationary = queries;
+    arguments.stream = keys;
+    const std::int64_t key_tiles = tiles_of(problem.N, few.stream_rows);
+    arguments.splits = static_cast<std::uint32_t>(
+        choose_key_splits({.items = problem.B * problem.H,
+                           .key_tiles = key_tiles,
+                           .slots = std::int64_t{device.sm_count} * few.ctas_per_sm,
+                           .limit = key_tiles,
+                           .merge = false}));
+    return bind(problem, few, arguments, device);
+  }
+  arguments.stationary = keys;
+  arguments.stream = queries;
   return bind(problem, column_pass_kernel(problem.dtype, problem.D, is_max), arguments, device);
 }
 

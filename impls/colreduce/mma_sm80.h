@@ -59,6 +59,7 @@ struct PassKernel {
 /// The kernel of a pass for D components, at most 256. Dtypes are f16 and bf16.
 PassKernel row_pass_kernel(DType dtype, std::int64_t D, bool narrow);
 PassKernel column_pass_kernel(DType dtype, std::int64_t D, bool is_max);
+PassKernel few_queries_pass_kernel(DType dtype, std::int64_t D, bool is_max);
 
 /// A kernel bound to its arguments and grid.
 struct PassLaunch {
@@ -87,7 +88,8 @@ PassLaunch bind_row_pass(const ColReduce::Problem&,
                          int splits,
                          const DeviceInfo&);
 
-/// Pass 2, keys stationary: the reduction over the queries, from lse_log2[b, h, m].
+/// Pass 2: the reduction over the queries, from lse_log2[b, h, m]. Keys stationary; where one tile
+/// holds all queries of a head, queries stationary and the keys cut into as many parts as pay.
 PassLaunch bind_column_pass(const ColReduce::Problem&,
                             const ColReduce::Tensors&,
                             float* lse_log2,

@@ -16,8 +16,8 @@
 #include <string>
 
 #include "harness/core/cuda_check.h"
+#include "impls/colreduce/key_splits.h"
 #include "impls/colreduce/mma_sm80.h"
-#include "impls/colreduce/split_k.h"
 #include "impls/common/online_softmax.cuh"
 
 namespace attn::colreduce {

@@ -29,9 +29,12 @@ Extents dense_strides(std::int64_t heads, std::int64_t rows, std::int64_t D) {
 Extents layout_strides(const Problem& p, std::int64_t heads, std::int64_t rows) {
   const std::int64_t slot_row = (p.H + 2 * p.key_heads()) * p.D;  // a row of the fused projection
   switch (p.layout) {
-    case Layout::kHeadMajor: break;
-    case Layout::kRowMajor: return {rows * heads * p.D, p.D, heads * p.D, 1};
-    case Layout::kFusedSlice: return {rows * slot_row, p.D, slot_row, 1};
+    case Layout::kHeadMajor:
+      break;
+    case Layout::kRowMajor:
+      return {rows * heads * p.D, p.D, heads * p.D, 1};
+    case Layout::kFusedSlice:
+      return {rows * slot_row, p.D, slot_row, 1};
   }
   return dense_strides(heads, rows, p.D);
 }
@@ -118,8 +121,7 @@ double ColReduce::Problem::scale_value() const {
 
 double ColReduce::Problem::divisor(std::int64_t n) const {
   if (reduction != Reduction::kMean) return 1;
-  const std::int64_t count =
-      mean_over == MeanOver::kAll ? M : M - attention_mask().query_begin(n);
+  const std::int64_t count = mean_over == MeanOver::kAll ? M : M - attention_mask().query_begin(n);
   return static_cast<double>(std::max<std::int64_t>(count, 1));
 }
 
@@ -159,8 +161,9 @@ ColReduce::Tensors ColReduce::bind(const Problem& p, std::span<void* const> stor
 Work ColReduce::work(const Problem& p) {
   // Visible pairs of a head: the rows' key counts are an arithmetic series clamped to [0, N].
   const AttentionMask mask = p.attention_mask();
-  const std::int64_t first = std::clamp<std::int64_t>(-mask.diagonal, 0, p.M);  // rows before: blind
-  const std::int64_t full =                                    // rows from here see all keys
+  const std::int64_t first =
+      std::clamp<std::int64_t>(-mask.diagonal, 0, p.M);  // rows before: blind
+  const std::int64_t full =                              // rows from here see all keys
       std::clamp<std::int64_t>(p.N - 1 - mask.diagonal, first, p.M);
   const double partial = static_cast<double>(full - first);
   const double pairs = partial * (static_cast<double>(mask.key_end(first)) + (partial - 1) / 2) *
@@ -177,7 +180,9 @@ Work ColReduce::work(const Problem& p) {
                    heads * static_cast<double>(p.N) * static_cast<double>(size_of(p.out_dtype))};
 }
 
-double ColReduce::tolerance(const Problem& p, const Reference& reference, std::size_t index,
+double ColReduce::tolerance(const Problem& p,
+                            const Reference& reference,
+                            std::size_t index,
                             NumericsClass numerics) {
   const double value = reference.value[index];
   const double divisor = p.divisor(static_cast<std::int64_t>(index) % p.N);

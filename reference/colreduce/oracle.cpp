@@ -58,8 +58,13 @@ void reduce_into(double& total, double term, bool is_max) {
 }
 
 /// Adds query `m`, whose scores over its visible keys are `scores`, to the columns.
-void add_row(const std::vector<double>& scores, double q_norm, const HeadRows& k, double scale,
-             double longest_key, bool is_max, Columns& columns) {
+void add_row(const std::vector<double>& scores,
+             double q_norm,
+             const HeadRows& k,
+             double scale,
+             double longest_key,
+             bool is_max,
+             Columns& columns) {
   double row_max = -std::numeric_limits<double>::infinity();
   bool poisoned = false;
   for (const double s : scores) {

@@ -16,67 +16,56 @@ void add(Cases& cases, const Problem& problem, InputFamily family = InputFamily:
   cases.push_back({problem, family});
 }
 
-Suite<Problem> readme_suite() {
+/// The four axes of the README figure.
+struct FourAxes {
+  std::vector<std::int64_t> batches;  ///< at M = N = side, and causal at few_queries and its keys
+  std::int64_t side;
+  std::vector<std::int64_t> sides;  ///< M = N with one batch
+  std::int64_t few_queries, few_queries_keys;
+  std::int64_t queries;
+  std::vector<std::int64_t> keys;  ///< causal at `queries` with one batch
+};
+
+Cases cases_of(const Problem& base, const FourAxes& axes) {
   Cases cases;
-  const Problem base{.H = 32, .D = 128};
-  for (const std::int64_t B : {1, 4, 16, 64, 256}) {
+  const auto add_case = [&](std::int64_t B, std::int64_t M, std::int64_t N, Mask mask) {
     Problem p = base;
     p.B = B;
-    add(cases, p);
-  }
-  for (const std::int64_t S : {1 * k1k, 2 * k1k, 4 * k1k, 8 * k1k, 16 * k1k}) {
-    Problem p = base;
-    p.M = p.N = S;
-    add(cases, p);
-  }
-  for (const std::int64_t B : {1, 4, 16, 64, 256}) {
-    Problem p = base;
-    p.B = B;
-    p.M = 64;
-    p.N = 16 * k1k;
-    p.mask = Mask::kCausal;
-    add(cases, p);
-  }
-  for (const std::int64_t N : {16 * k1k, 32 * k1k, 64 * k1k, 128 * k1k, 256 * k1k}) {
-    Problem p = base;
-    p.M = 512;
+    p.M = M;
     p.N = N;
-    p.mask = Mask::kCausal;
+    p.mask = mask;
     add(cases, p);
-  }
+  };
+  for (const std::int64_t B : axes.batches) add_case(B, axes.side, axes.side, Mask::kNone);
+  for (const std::int64_t S : axes.sides) add_case(1, S, S, Mask::kNone);
+  for (const std::int64_t B : axes.batches)
+    add_case(B, axes.few_queries, axes.few_queries_keys, Mask::kCausal);
+  for (const std::int64_t N : axes.keys) add_case(1, axes.queries, N, Mask::kCausal);
+  return cases;
+}
+
+Suite<Problem> readme_suite() {
+  const Cases cases =
+      cases_of({.H = 32, .D = 128}, {.batches = {1, 4, 16, 64, 256},
+                                     .side = 1 * k1k,
+                                     .sides = {1 * k1k, 2 * k1k, 4 * k1k, 8 * k1k, 16 * k1k},
+                                     .few_queries = 64,
+                                     .few_queries_keys = 16 * k1k,
+                                     .queries = 512,
+                                     .keys = {16 * k1k, 32 * k1k, 64 * k1k, 128 * k1k, 256 * k1k}});
   return {"readme", "the README figure (two axes share a cell): H=32, D=128, f16, sum", cases};
 }
 
 /// The axes of `readme`, small enough for two CPU cores.
 Suite<Problem> small_suite() {
-  Cases cases;
-  const Problem base{.H = 4, .D = 64, .dtype = DType::kF32};
-  for (const std::int64_t B : {1, 2, 4, 8}) {
-    Problem p = base;
-    p.B = B;
-    p.M = p.N = 256;
-    add(cases, p);
-  }
-  for (const std::int64_t S : {128, 256, 512, 1024}) {
-    Problem p = base;
-    p.M = p.N = S;
-    add(cases, p);
-  }
-  for (const std::int64_t B : {1, 2, 4, 8}) {
-    Problem p = base;
-    p.B = B;
-    p.M = 16;
-    p.N = 4 * k1k;
-    p.mask = Mask::kCausal;
-    add(cases, p);
-  }
-  for (const std::int64_t N : {1 * k1k, 2 * k1k, 4 * k1k, 8 * k1k}) {
-    Problem p = base;
-    p.M = 64;
-    p.N = N;
-    p.mask = Mask::kCausal;
-    add(cases, p);
-  }
+  const Cases cases = cases_of({.H = 4, .D = 64, .dtype = DType::kF32},
+                               {.batches = {1, 2, 4, 8},
+                                .side = 256,
+                                .sides = {128, 256, 512, 1024},
+                                .few_queries = 16,
+                                .few_queries_keys = 4 * k1k,
+                                .queries = 64,
+                                .keys = {1 * k1k, 2 * k1k, 4 * k1k, 8 * k1k}});
   return {"small", "the axes of readme scaled down for CPUs: H=4, D=64, f32, sum", cases};
 }
 

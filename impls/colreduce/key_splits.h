@@ -1,4 +1,5 @@
-// How many parts split_k cuts the keys into: a pure function of the shape and the device.
+// How many parts the keys are cut into where queries are few: a pure function of the shape and the
+// device.
 #pragma once
 
 #include <algorithm>
@@ -11,10 +12,11 @@ struct KeySplitShape {
   std::int64_t items = 1;      ///< stationary tiles of queries over all heads
   std::int64_t key_tiles = 1;  ///< streamed tiles of keys a head
   std::int64_t slots = 1;      ///< CTAs that the device holds at once
-  std::int64_t limit = 1;      ///< parts whose partial results the scratch memory holds
+  std::int64_t limit = 1;      ///< most parts, for example those whose results scratch memory holds
+  bool merge = true;           ///< the parts' results must be merged afterwards
 };
 
-/// The number of parts, at least 1, that minimises the time of pass 1 in units of streamed tiles:
+/// The number of parts, at least 1, that minimises the time of a pass in units of streamed tiles:
 /// rounds of CTAs times tiles of one part, plus what each part and the merge cost besides. Of
 /// equals the fewest.
 constexpr int choose_key_splits(const KeySplitShape& shape) {
@@ -23,7 +25,7 @@ constexpr int choose_key_splits(const KeySplitShape& shape) {
   const auto cost = [&](std::int64_t splits) {
     const std::int64_t rounds = (shape.items * splits + shape.slots - 1) / shape.slots;
     const std::int64_t tiles = (shape.key_tiles + splits - 1) / splits;
-    return rounds * (tiles + kPartTiles) + (splits > 1 ? kMergeTiles : 0);
+    return rounds * (tiles + kPartTiles) + (splits > 1 && shape.merge ? kMergeTiles : 0);
   };
   // More parts than fill the device four times only add to the cost of parts.
   const std::int64_t useful = 4 * shape.slots / std::max<std::int64_t>(shape.items, 1);

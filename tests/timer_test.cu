@@ -1,0 +1,74 @@
+// The GPU's clock: host delays do not enter samples, cold is proven by counting, a blocked host shows.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <thread>
+
+#include "harness/ceilings.h"
+#include "harness/core/cuda_check.h"
+#include "harness/gpu.h"
+#include "harness/statistics.h"
+
+namespace attn {
+namespace {
+
+__global__ void spin(long long cycles) {
+  const long long start = clock64();
+  while (clock64() - start < cycles) {
+  }
+}
+
+/// A launch of about 200 us whose host side takes `delay` longer than it needs.
+Launch delayed(std::chrono::microseconds delay) {
+  return {.enqueue = [=](Stream stream) {
+    std::this_thread::sleep_for(delay);
+    spin<<<1, 1, 0, static_cast<cudaStream_t>(stream.handle)>>>(350'000);
+    CUDA_CHECK_LAUNCH();
+  }};
+}
+
+class GpuTimer : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string why;
+    facts_ = gpu::find(why);
+    if (!facts_) GTEST_SKIP() << "no GPU: " << why;
+    gpu::run(delayed(std::chrono::microseconds(0)));
+  }
+  std::optional<gpu::Facts> facts_;
+};
+
+TEST_F(GpuTimer, HostDelaysStayOutOfSamples) {
+  using std::chrono::microseconds;
+  gpu::time(delayed(microseconds(0)), false, 60);  // wakes the clocks
+  const double prompt = summarise(gpu::time(delayed(microseconds(0)), false, 30).ns).median;
+  const gpu::Samples late = gpu::time(delayed(microseconds(2000)), false, 30);
+  const double median = summarise(late.ns).median;
+  EXPECT_TRUE(late.gated);
+  EXPECT_LT(std::abs(median / prompt - 1), 0.01) << prompt << " ns and " << median << " ns";
+  EXPECT_GE(summarise(late.host_launch_ns).median, 2e6) << "the launch cost is a number of its own";
+}
+
+TEST_F(GpuTimer, ColdSamplesWriteTwiceTheL2EachTime) {
+  const gpu::Samples cold = gpu::time(delayed(std::chrono::microseconds(0)), true, 7);
+  EXPECT_EQ(cold.ns.size(), 7u);
+  EXPECT_GE(cold.flush_bytes, 2 * facts_->info.l2_bytes);
+  EXPECT_EQ(gpu::time(delayed(std::chrono::microseconds(0)), false, 7).flush_bytes, 0u);
+}
+
+TEST_F(GpuTimer, AHostThatBlocksTooLongIsReported) {
+  EXPECT_FALSE(gpu::time(delayed(std::chrono::milliseconds(400)), false, 1).gated);
+}
+
+TEST_F(GpuTimer, AnEmptyKernelTakesLittleButNotNothing) {
+  const Ceilings ceilings = gpu::measure_ceilings();
+  EXPECT_GT(ceilings.null_kernel_ns, 100);
+  EXPECT_LT(ceilings.null_kernel_ns, 50'000);
+  EXPECT_GT(ceilings.copy_Bps, 1e10);
+  EXPECT_GT(ceilings.ex2_per_s, 1e10);
+}
+
+}  // namespace
+}  // namespace attn
