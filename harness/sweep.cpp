@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <set>
 
 #include "harness/usage_error.h"
 
@@ -62,6 +61,9 @@ Sweep::Sweep(std::vector<PlanItem> plan, const Machine& machine, SweepOptions op
     Rest& rest = rest_[std::string(item.backend_id())];
     rest.cells += 1;
     rest.flops += item.problem->work().mma_flops;
+    const BackendInfo* info = item.op->backends()[item.backend].info;
+    const bool on_host = info && (info->memory == MemorySpace::kHost || !machine_.gpu);
+    if (on_host) host_backends_.emplace(item.backend_id());
   }
   progress_ = std::make_unique<Progress>(remaining_.size());
 }
@@ -102,14 +104,21 @@ void Sweep::open_rows() {
 
 bool Sweep::out_of_budget(const PlanItem& item) const {
   if (options_.time_budget_s <= 0) return false;
-  const double next = cost_.predict(std::string(item.backend_id()), item.problem->work().mma_flops);
+  const double next =
+      predicted(std::string(item.backend_id()), {1, item.problem->work().mma_flops});
   return seconds_since(start_) + next > options_.time_budget_s;
+}
+
+/// Seconds for these cells; none on a CPU takes longer than the runner's limit for it.
+double Sweep::predicted(const std::string& backend, const Rest& rest) const {
+  const double seconds = cost_.predict(backend, rest.flops, rest.cells);
+  const double limit = rest.cells * options_.runner.cell_limit_s;
+  return host_backends_.count(backend) > 0 ? std::min(seconds, limit) : seconds;
 }
 
 double Sweep::predicted_rest() const {
   double seconds = 0;
-  for (const auto& [backend, rest] : rest_)
-    seconds += cost_.predict(backend, rest.flops, rest.cells);
+  for (const auto& [backend, rest] : rest_) seconds += predicted(backend, rest);
   return seconds;
 }
 

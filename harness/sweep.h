@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,10 @@ class Sweep {
   int finish() const;
 
  private:
+  struct Rest {
+    double cells = 0;
+    double flops = 0;
+  };
   struct Outcome {
     std::string backend;
     std::string status;
@@ -49,6 +54,7 @@ class Sweep {
   };
   void open_rows();
   bool out_of_budget(const PlanItem& item) const;
+  double predicted(const std::string& backend, const Rest& rest) const;
   double predicted_rest() const;
 
   const Machine& machine_;
@@ -61,11 +67,8 @@ class Sweep {
   std::unique_ptr<Runner> runner_;
   std::unique_ptr<Progress> progress_;
   CostModel cost_;
-  struct Rest {
-    double cells = 0;
-    double flops = 0;
-  };
-  std::map<std::string, Rest> rest_;  // cells not yet worked on, by backend
+  std::map<std::string, Rest> rest_;     // cells not yet worked on, by backend
+  std::set<std::string> host_backends_;  // those whose cells the runner limits
   std::chrono::steady_clock::time_point start_;
   std::size_t recorded_ = 0;
   bool stopped_ = false;

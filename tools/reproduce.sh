@@ -59,6 +59,7 @@ if has_python_packages matplotlib numpy; then
     "$python" plots/readme_tables.py --device "$device" || status=1
   else
     "$python" plots/draw_all.py --device cpu --out "$dir/plots" || status=1
+    note "the CPU's figures: $dir/plots"
     for rows in results/*/; do
       if [ "$rows" != results/cpu/ ] && compgen -G "$rows*/rows.jsonl" >/dev/null; then
         "$python" plots/draw_all.py --device "$(basename "$rows")" --out plots || status=1
@@ -73,6 +74,5 @@ headline "Done in $SECONDS s"
 find results -name rows.jsonl -newer "$stamp" 2>/dev/null | while read -r rows; do
   note "new rows: $rows"
 done
-[ "$gpu" -eq 1 ] || note "CPU figures: $dir/plots"
 note "run it again to go on with cells that the time budget left out, or for nothing if none are"
 exit "$status"
