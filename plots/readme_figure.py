@@ -50,8 +50,7 @@ def figure(rows: Rows, suite: str | None = None) -> Figure:
 
     on_cpu = all(c.device == "cpu" for c in table.cells)
     how = (f"{cold_words(table)}, median of {{count}} samples, bars p25–p75. Memory besides inputs "
-           "and outputs" + (": the workspace; what libraries take on a CPU is not known."
-                            if on_cpu else "."))
+           "and outputs" + (": not known on a CPU, where nothing counts it." if on_cpu else "."))
     return sweep_figure(table, "Column sums of attention: latency and memory", how,
                         (LATENCY, MEMORY), draw,
                         [Line2D([], [], label="one M × N matrix per head", **MATRIX_STYLE)])
