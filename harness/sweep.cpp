@@ -38,6 +38,28 @@ std::string choose_directory(const Machine& machine) {
   return root / (utc_now(true) + "_" + sha.substr(0, 7));
 }
 
+/// The arguments as the run record keeps them: where the rows lie says nothing of how they were
+/// made, and may hold a user's name.
+std::vector<std::string> without_directory(const std::vector<std::string>& arguments) {
+  std::vector<std::string> kept;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i] == "--out") {
+      ++i;
+    } else if (arguments[i].rfind("--out=", 0) != 0) {
+      kept.push_back(arguments[i]);
+    }
+  }
+  return kept;
+}
+
+/// The word as a shell reads it back.
+std::string quoted(const std::string& word) {
+  const bool plain = word.find_first_not_of(
+                         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                         "0123456789_-+=:,./@%") == std::string::npos;
+  return plain && !word.empty() ? word : "'" + word + "'";
+}
+
 std::string time_text(const CellRow& row) {
   if (!row.time) return row.reason.value_or("");
   const Summary& cold = row.time->cold;
@@ -97,8 +119,8 @@ void Sweep::open_rows() {
   if (options_.runner.timed && !remaining_.empty())
     ceilings = machine_.gpu ? gpu::measure_ceilings() : host::measure_ceilings();
   if (!remaining_.empty())
-    rows_->append(
-        run_record(machine_, find_revision(), ceilings, options_.argv, options_.runner.seed));
+    rows_->append(run_record(machine_, find_revision(), ceilings, without_directory(options_.argv),
+                             options_.runner.seed));
   runner_ = std::make_unique<Runner>(machine_, options_.runner, ceilings);
 }
 
@@ -169,7 +191,8 @@ int Sweep::finish() const {
   const std::size_t left = planned_ - outcomes_.size();
   if (left > 0) {
     std::string command;
-    for (const std::string& word : options_.argv) command += (command.empty() ? "" : " ") + word;
+    for (const std::string& word : options_.argv)
+      command += (command.empty() ? "" : " ") + quoted(word);
     fmt::print(stderr, "{} of {} cells are left; the same command continues: {}\n", left, planned_,
                command);
   }

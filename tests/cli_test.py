@@ -137,7 +137,10 @@ class CommandLine(unittest.TestCase):
         result = self.verify(*words)
         self.assertEqual(result.returncode, 0)
         self.assertRegex(result.stderr, r"of 800 cells are left; the same command continues: "
-                                        r"attnbench verify colreduce .*--time-budget 0\.3s")
+                                        r"attnbench verify colreduce .*--out out .*"
+                                        r"--time-budget 0\.3s")
+        record = json.loads(self.rows.read_text().splitlines()[0])
+        self.assertNotIn("out", record["argv"], "where the rows lie is not recorded")
         self.assertLess(len(self.cells()), 800)
 
     def test_kill_9_loses_at_most_the_cell_in_flight(self) -> None:

@@ -4,22 +4,13 @@
 #include "impls/colreduce/mma_policies.cuh"
 
 namespace attn::colreduce {
-namespace {
-
-template <class Policy, bool kMax>
-PassKernel kernel_for(DType dtype) {
-  using Pass = ColumnPass<Policy, kMax>;
-  return dtype == DType::kF16 ? pass_kernel<__half, Policy, Pass>()
-                              : pass_kernel<__nv_bfloat16, Policy, Pass>();
-}
-
-}  // namespace
 
 PassKernel column_pass_kernel(DType dtype, std::int64_t D, bool is_max) {
   PassKernel kernel;
   dispatch_dimension(D, [&](auto padded) {
     using Policy = WidePolicy<padded>;
-    kernel = is_max ? kernel_for<Policy, true>(dtype) : kernel_for<Policy, false>(dtype);
+    kernel = is_max ? pass_kernel<Policy, ColumnPass<Policy, true>>(dtype)
+                    : pass_kernel<Policy, ColumnPass<Policy, false>>(dtype);
   });
   return kernel;
 }

@@ -39,7 +39,7 @@ void dispatch_dimension(std::int64_t D, Function&& function) {
 }
 
 template <class Element, class Policy, class Pass>
-PassKernel pass_kernel() {
+PassKernel pass_kernel_of() {
   return {.function = reinterpret_cast<const void*>(&stream_pass<Element, Policy, Pass>),
           .threads = Policy::kThreads,
           .shared_bytes = Pass::kSharedBytes,
@@ -47,6 +47,12 @@ PassKernel pass_kernel() {
           .stream_rows = Policy::kStreamRows,
           .stages = Policy::kStages,
           .ctas_per_sm = Policy::kCtasPerSm};
+}
+
+template <class Policy, class Pass>
+PassKernel pass_kernel(DType dtype) {
+  return dtype == DType::kF16 ? pass_kernel_of<__half, Policy, Pass>()
+                              : pass_kernel_of<__nv_bfloat16, Policy, Pass>();
 }
 
 }  // namespace attn::colreduce

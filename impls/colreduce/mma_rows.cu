@@ -4,25 +4,14 @@
 #include "impls/colreduce/mma_rows.cuh"
 
 namespace attn::colreduce {
-namespace {
-
-template <class Element, class Policy>
-PassKernel kernel_of() {
-  return pass_kernel<Element, Policy, RowPass<Policy>>();
-}
-
-template <class Policy>
-PassKernel kernel_for(DType dtype) {
-  return dtype == DType::kF16 ? kernel_of<__half, Policy>() : kernel_of<__nv_bfloat16, Policy>();
-}
-
-}  // namespace
 
 PassKernel row_pass_kernel(DType dtype, std::int64_t D, bool narrow) {
   PassKernel kernel;
   dispatch_dimension(D, [&](auto padded) {
-    kernel =
-        narrow ? kernel_for<NarrowPolicy<padded>>(dtype) : kernel_for<WidePolicy<padded>>(dtype);
+    using Narrow = NarrowPolicy<padded>;
+    using Wide = WidePolicy<padded>;
+    kernel = narrow ? pass_kernel<Narrow, RowPass<Narrow>>(dtype)
+                    : pass_kernel<Wide, RowPass<Wide>>(dtype);
   });
   return kernel;
 }
