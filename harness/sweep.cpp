@@ -2,6 +2,7 @@
 #include "harness/sweep.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -57,7 +58,7 @@ std::string quoted(const std::string& word) {
   const bool plain = word.find_first_not_of(
                          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                          "0123456789_-+=:,./@%") == std::string::npos;
-  return plain && !word.empty() ? word : "'" + word + "'";
+  return plain && !word.empty() ? word : fmt::format("'{}'", word);
 }
 
 std::string time_text(const CellRow& row) {
@@ -190,11 +191,11 @@ int Sweep::finish() const {
     fmt::print(stderr, "the GPU's context was lost; run the same command again for the rest\n");
   const std::size_t left = planned_ - outcomes_.size();
   if (left > 0) {
-    std::string command;
-    for (const std::string& word : options_.argv)
-      command += (command.empty() ? "" : " ") + quoted(word);
+    std::vector<std::string> words;
+    words.reserve(options_.argv.size());
+    for (const std::string& word : options_.argv) words.push_back(quoted(word));
     fmt::print(stderr, "{} of {} cells are left; the same command continues: {}\n", left, planned_,
-               command);
+               fmt::join(words, " "));
   }
   if (wrong) return kExitIncorrect;
   if (refused_all && !suite_) {
