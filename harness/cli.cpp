@@ -75,15 +75,14 @@ void print_dry_run(const std::vector<PlanItem>& plan, const Machine& machine) {
   double seconds = 0;
   for (const PlanItem& item : plan) {
     const AnyBackend backend = item.op->backends()[item.backend];
-    const bool on_host =
-        !machine.gpu || !backend.info || backend.info->memory == MemorySpace::kHost;
-    const DeviceInfo& device = on_host ? machine.cpu : machine.main_device();
+    const DeviceInfo& device =
+        backend.info ? machine.device_for(*backend.info) : machine.main_device();
     const Support support = backend.info ? item.problem->supports(item.backend, device)
                                          : Support::no("not in this build");
     std::size_t bytes = support ? item.problem->workspace_bytes(item.backend, device) : 0;
     for (const TensorSpec& spec : item.problem->tensor_specs()) bytes += spec.storage_bytes();
     // Nominal rates of a naive kernel; the sweep itself predicts from what it sees.
-    const double rate = on_host ? 5e9 * device.threads : 5e13;
+    const double rate = device.space == MemorySpace::kHost ? 5e9 * device.threads : 5e13;
     if (support) seconds += kFixedSeconds + 20 * item.problem->work().mma_flops / rate;
     fmt::print("{} {:.3f} GiB{}{}\n", item.name(), static_cast<double>(bytes) / (1 << 30),
                support ? "" : " UNSUPPORTED: ", support.reason);

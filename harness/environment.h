@@ -23,6 +23,10 @@ struct Machine {
 
   /// The device that the session is about: the GPU unless it is absent or not wanted.
   const DeviceInfo& main_device() const { return gpu ? gpu->info : cpu; }
+  /// Where a backend's cells run.
+  const DeviceInfo& device_for(const BackendInfo& backend) const {
+    return backend.memory == MemorySpace::kHost ? cpu : main_device();
+  }
 };
 
 /// Looks at this machine; `want_gpu` false leaves its GPU alone.

@@ -79,10 +79,6 @@ std::string row_key(const PlanItem& item, const Machine& machine, const RunnerOp
                                machine.main_device().name, driver)));
 }
 
-const DeviceInfo& Runner::device_for(const BackendInfo& info) const {
-  return info.memory == MemorySpace::kHost ? machine_.cpu : machine_.main_device();
-}
-
 CellRow Runner::describe(const PlanItem& item,
                          const BackendInfo* info,
                          const DeviceInfo& device) const {
@@ -106,7 +102,8 @@ CellRow Runner::describe(const PlanItem& item,
 
 CellRow Runner::run(const PlanItem& item) {
   const AnyBackend backend = item.op->backends()[item.backend];
-  const DeviceInfo& device = backend.info ? device_for(*backend.info) : machine_.main_device();
+  const DeviceInfo& device =
+      backend.info ? machine_.device_for(*backend.info) : machine_.main_device();
   CellRow row = describe(item, backend.info, device);
   try {
     attempt(item, row);
@@ -155,7 +152,7 @@ void Runner::attempt(const PlanItem& item, CellRow& row) {
     row.reason = "this build leaves the backend out";
     return;
   }
-  const DeviceInfo& device = device_for(*backend.info);
+  const DeviceInfo& device = machine_.device_for(*backend.info);
   const Support support = backend.info->memory == MemorySpace::kDevice && !machine_.gpu
                               ? Support::no("needs a GPU: " + machine_.why_no_gpu)
                               : item.problem->supports(item.backend, device);

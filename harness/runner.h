@@ -38,7 +38,6 @@ class Runner {
   struct Cell;  // what the steps of one cell share
 
   CellRow describe(const PlanItem& item, const BackendInfo* info, const DeviceInfo& device) const;
-  const DeviceInfo& device_for(const BackendInfo& info) const;
   void fail(CellRow& row, Status status, const std::string& reason);
   void attempt(const PlanItem& item, CellRow& row);
   bool fits(const PlanItem& item, const DeviceInfo& device, std::size_t workspace, CellRow& row);

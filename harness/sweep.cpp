@@ -85,8 +85,8 @@ Sweep::Sweep(std::vector<PlanItem> plan, const Machine& machine, SweepOptions op
     rest.cells += 1;
     rest.flops += item.problem->work().mma_flops;
     const BackendInfo* info = item.op->backends()[item.backend].info;
-    const bool on_host = info && (info->memory == MemorySpace::kHost || !machine_.gpu);
-    if (on_host) host_backends_.emplace(item.backend_id());
+    if (info && machine_.device_for(*info).space == MemorySpace::kHost)
+      host_backends_.emplace(item.backend_id());
   }
   progress_ = std::make_unique<Progress>(remaining_.size());
 }
@@ -162,7 +162,6 @@ void Sweep::record(const PlanItem& item, const CellRow& row) {
   rows_->append(to_json(row));
   outcomes_[row.key] = {row.backend, std::string(name_of(row.status)), row.reason.value_or(""),
                         row.check ? row.check->nerr_max : 0};
-  ++recorded_;
   progress_->step(predicted_rest(), fmt::format("{} {} {} {}", row.backend, item.case_id,
                                                 name_of(row.status), time_text(row)));
 }

@@ -70,7 +70,6 @@ class Sweep {
   std::map<std::string, Rest> rest_;     // cells not yet worked on, by backend
   std::set<std::string> host_backends_;  // those whose cells the runner limits
   std::chrono::steady_clock::time_point start_;
-  std::size_t recorded_ = 0;
   bool stopped_ = false;
 };
 

@@ -75,9 +75,7 @@ class Evaluator {
   }
 
  private:
-  const DeviceInfo& device() const {
-    return info().memory == MemorySpace::kHost ? machine_.cpu : machine_.main_device();
-  }
+  const DeviceInfo& device() const { return machine_.device_for(info()); }
   static void upload(const Buffer& buffer, const std::vector<std::byte>& bytes) {
 #if ATTN_WITH_CUDA
     if (buffer.space() == MemorySpace::kDevice) {
