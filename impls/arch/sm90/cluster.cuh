@@ -1,0 +1,45 @@
+// Clusters of CTAs: rank, barrier, and each other's shared memory (DSMEM).
+// Source: PTX ISA, "barrier.cluster", "mapa", "st.async", "Special Registers" (sm_90).
+#pragma once
+
+#include <cstdint>
+
+namespace attn::sm90 {
+
+/// This CTA's number in its cluster. PTX ISA, "%cluster_ctarank".
+__device__ inline std::uint32_t cluster_rank() {
+  std::uint32_t rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+
+/// Counts at the barrier of the cluster; earlier writes become visible to those who wait.
+/// PTX ISA, "barrier.cluster.arrive".
+__device__ inline void cluster_arrive() {
+  asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+
+/// Waits until all threads of the cluster have arrived. PTX ISA, "barrier.cluster.wait".
+__device__ inline void cluster_wait() {
+  asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/// The cluster-wide address of what lies at `shared` in the CTA of this rank. PTX ISA, "mapa".
+__device__ inline std::uint32_t map_shared(std::uint32_t shared, std::uint32_t rank) {
+  std::uint32_t mapped;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(mapped) : "r"(shared), "r"(rank));
+  return mapped;
+}
+
+/// Writes 8 bytes into another CTA's shared memory and completes them at a barrier of that CTA;
+/// both addresses come from map_shared. PTX ISA, "st.async".
+__device__ inline void store_async(std::uint32_t mapped,
+                                   std::uint64_t value,
+                                   std::uint32_t mapped_barrier) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [%0], %1, [%2];" ::"r"(mapped),
+      "l"(value), "r"(mapped_barrier)
+      : "memory");
+}
+
+}  // namespace attn::sm90
