@@ -45,14 +45,15 @@ BACKENDS: dict[str, BackendStyle] = {
     "fused_simt": BackendStyle("#009e73", "D"),
     "mma_sm80": BackendStyle("#0072b2", "o"),
     "split_k": BackendStyle("#cc79a7", "v"),
+    "wgmma_sm90": BackendStyle("#332288", "P"),
+    "one_pass_sm90": BackendStyle("#000000", "d"),
+    "split_k_sm90": BackendStyle("#661100", "<"),
 }
 # For backends that are not listed yet.
 SPARE = (
-    BackendStyle("#882255", "P"),
-    BackendStyle("#44aa99", "X"),
-    BackendStyle("#999933", "<"),
-    BackendStyle("#332288", ">"),
-    BackendStyle("#000000", "d"),
+    BackendStyle("#882255", "X"),
+    BackendStyle("#44aa99", ">"),
+    BackendStyle("#999933", "8"),
 )
 
 

@@ -5,6 +5,7 @@
 
 #include <limits>
 #include <set>
+#include <tuple>
 
 namespace attn {
 namespace {
@@ -106,6 +107,30 @@ TEST(Suites, EveryCaseIsValidAndReadmeHasItsCells) {
       EXPECT_EQ(suite.cases.size(), 20u);
     }
   }
+}
+
+TEST(Suites, SquareHasSquareCasesOnceEach) {
+  std::set<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, Mask>> seen;
+  for (const auto& suite : ColReduce::suites()) {
+    if (suite.name != "square") continue;
+    for (const auto& [p, family] : suite.cases) {
+      EXPECT_EQ(p.M, p.N);
+      EXPECT_TRUE(seen.insert({p.B, p.H, p.M, p.D, p.mask}).second);
+    }
+  }
+  EXPECT_EQ(seen.size(), 12u);
+}
+
+TEST(NumericsClasses, NamesSayWhichTypesScoresAndWeightsPass) {
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32}) {
+    const bool half = dtype != DType::kF32;
+    EXPECT_EQ(class_name(NumericsClass::kFp64, dtype), "fp64");
+    EXPECT_EQ(class_name(NumericsClass::kFp32, dtype), "fp32_P");
+    EXPECT_EQ(class_name(NumericsClass::kHalfWeights, dtype), half ? "fp16_P" : "fp32_P");
+  }
+  EXPECT_EQ(class_name(NumericsClass::kStored, DType::kF16), "fp16_SP");
+  EXPECT_EQ(class_name(NumericsClass::kStored, DType::kBF16), "bf16_SP");
+  EXPECT_EQ(class_name(NumericsClass::kStored, DType::kF32), "fp32_P");
 }
 
 }  // namespace

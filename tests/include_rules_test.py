@@ -148,6 +148,14 @@ def tolerance_violations(root: Path) -> Violations:
     return grep(root, paths, TOLERANCE, "absolute tolerance")
 
 
+def kinds_of(path: Path) -> tuple[str, ...]:
+    """The macros ATTN_BACKEND_<kind> that list a backend's file: its suffix decides who compiles
+    it, and in which builds its object is missing."""
+    if path.suffix == ".cpp":
+        return ("HOST", "TORCH")
+    return ("SM90",) if path.stem.endswith("_sm90") else ("CUDA",)
+
+
 def backend_list_violations(root: Path) -> Violations:
     """Every file with a registration stands once in its folder's list, under its own name."""
     found = []
@@ -174,7 +182,7 @@ def backend_list_violations(root: Path) -> Violations:
         for kind, name in listed:
             if name not in ids:
                 found.append(f"{where}: {name} has no file with that id")
-            elif (kind in ("HOST", "TORCH")) != (ids[name].suffix == ".cpp"):
+            elif kind not in kinds_of(ids[name]):
                 found.append(f"{where}: {ids[name].name} is listed as {kind}")
     return found
 
@@ -230,11 +238,16 @@ class RulesBite(unittest.TestCase):
         "reference/op/oracle_cuda.cu": "// Oracle.\n#include <cuda_runtime_api.h>\n",
         "reference/other/contract.h": "// Contract.\n#pragma once\n",
         "impls/arch/mma.cuh": "// One instruction.\n#pragma once\n#include <cuda_fp16.h>\n",
+        "impls/arch/sm90/tma.cuh": "// One instruction.\n#pragma once\n#include <cuda.h>\n",
         "impls/common/warp.cuh": '// Sums.\n#pragma once\n#include "impls/arch/mma.cuh"\n',
         "impls/op/backends.cpp": "// List.\n#define ATTN_BACKEND_HOST(name) {#name},\n"
-                                 "ATTN_BACKEND_CUDA(simt)  \\\n  ATTN_BACKEND_HOST(plain)\n",
+                                 "ATTN_BACKEND_CUDA(simt)  \\\n  ATTN_BACKEND_HOST(plain)\n"
+                                 "ATTN_BACKEND_SM90(tma_sm90)\n",
         "impls/op/simt.cu": '// Kernel.\n#include "impls/common/warp.cuh"\n'
                             '#include "reference/op/contract.h"\nX simt = {.id = "simt"};\n',
+        "impls/op/tma_sm90.cu": '// Kernel.\n#include "impls/arch/sm90/tma.cuh"\n'
+                                'X tma_sm90 = {.id = "tma_sm90"};\n',
+        "impls/op/tma_rows_sm90.cu": "// Part of a backend.\n",
         "impls/op/plain.cpp": '// Plain.\n#include "reference/attention_mask.h"\n'
                               'X plain = {.id = "plain"};\n',
         "tests/a_test.cpp": '// Tests.\n#include "reference/op/oracle.h"\n'
@@ -323,6 +336,8 @@ class RulesBite(unittest.TestCase):
             ("impls/op/backends.cpp", other + "ATTN_BACKEND_CUDA(simt)\n"),
             ("impls/op/backends.cpp", other + "ATTN_BACKEND_CUDA(split)\n"),
             ("impls/op/backends.cpp", other.replace("HOST(plain)", "CUDA(plain)")),
+            ("impls/op/backends.cpp", other.replace("SM90(tma_sm90)", "CUDA(tma_sm90)")),
+            ("impls/op/backends.cpp", other.replace("CUDA(simt)", "SM90(simt)")),
         ):
             with self.subTest(text):
                 self.assertEqual(backend_list_violations(self.root), [])

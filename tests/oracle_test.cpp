@@ -1,6 +1,7 @@
 // The fp64 oracle: known answers in closed form, an independent formula, and the GPU's version.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -123,11 +124,95 @@ TEST(Tolerance, GrowsFromFp64OverFp32ToStoredScores) {
   for (std::size_t i = 0; i < c.outputs(); ++i) {
     const double fp64 = ColReduce::tolerance(c.problem, reference, i, NumericsClass::kFp64);
     const double fp32 = ColReduce::tolerance(c.problem, reference, i, NumericsClass::kFp32);
+    const double half = ColReduce::tolerance(c.problem, reference, i, NumericsClass::kHalfWeights);
     const double stored = ColReduce::tolerance(c.problem, reference, i, NumericsClass::kStored);
     EXPECT_LT(0, fp64);
     EXPECT_LT(fp64, fp32);
-    EXPECT_LT(fp32, stored);
+    EXPECT_LT(fp32, half);
+    EXPECT_LT(half, stored);
     EXPECT_LT(fp32, reference.value[i] * 0x1p-12) << "an fp32 kernel may not round to 16 bits";
+  }
+}
+
+/// What the column reduction becomes where the exponentials of each row, 2^8 at its maximum, pass
+/// through the type `weights`; everything else is fp64. One head, no batch.
+std::vector<double> with_rounded_weights(HostCase& c, DType weights) {
+  const Problem& p = c.problem;
+  const auto t = c.tensors();
+  const AttentionMask mask = p.attention_mask();
+  std::vector<double> out(c.outputs());
+  for (std::int64_t m = 0; m < p.M; ++m) {
+    std::vector<double> scores(static_cast<std::size_t>(mask.key_end(m)));
+    for (std::size_t n = 0; n < scores.size(); ++n) {
+      const auto key = static_cast<std::int64_t>(n);
+      for (std::int64_t d = 0; d < p.D; ++d)
+        scores[n] += p.scale_value() * c.get(t.q, 0, 0, m, d) * c.get(t.k, 0, 0, key, d);
+    }
+    if (scores.empty()) continue;
+    const double row_max = *std::max_element(scores.begin(), scores.end());
+    double row_sum = 0;
+    for (const double s : scores) row_sum += 0x1p8 * std::exp(s - row_max);
+    for (std::size_t n = 0; n < scores.size(); ++n) {
+      std::uint32_t rounded = 0;
+      store_element(&rounded, weights, 0,
+                    static_cast<float>(0x1p8 * std::exp(scores[n] - row_max)));
+      const double weight = load_element(&rounded, weights, 0) / row_sum;
+      out[n] = p.reduction == Reduction::kMax ? std::max(out[n], weight) : out[n] + weight;
+    }
+  }
+  for (std::size_t n = 0; n < out.size(); ++n) out[n] /= p.divisor(static_cast<std::int64_t>(n));
+  return out;
+}
+
+/// Largest error over its tolerance under a declared class, of weights rounded to a type.
+double error_of_rounded_weights(HostCase& c, DType weights, NumericsClass declared) {
+  const auto reference = c.oracle();
+  const std::vector<double> out = with_rounded_weights(c, weights);
+  double worst = 0;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const double error = std::abs(out[i] - reference.value[i]);
+    const double allowed = ColReduce::tolerance(c.problem, reference, i, declared);
+    worst = std::max(worst, error / allowed);
+  }
+  return worst;
+}
+
+TEST(Tolerance, WeightsInFp16PassAsFp16) {
+  double worst = 0;
+  for (std::size_t family = 0; family < kInputFamilyNames.size(); ++family) {
+    for (const Mask mask : kMasks) {
+      for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
+        for (const DType dtype : {DType::kF16, DType::kBF16}) {
+          for (const std::int64_t M : {1, 5, 131}) {
+            const Problem p{
+                .M = M, .N = 259, .D = 64, .dtype = dtype, .reduction = reduction, .mask = mask};
+            HostCase c(p, static_cast<InputFamily>(family));
+            const double error =
+                error_of_rounded_weights(c, DType::kF16, NumericsClass::kHalfWeights);
+            EXPECT_LE(error, 1) << kInputFamilyNames[family] << ", M " << M;
+            worst = std::max(worst, error);
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GE(worst, 0.3) << "the bound is loose";
+}
+
+TEST(Tolerance, RoundedWeightsMustBeDeclared) {
+  for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
+    for (const std::int64_t M : {1, 5, 64}) {
+      HostCase c({.M = M, .N = 259, .D = 64, .reduction = reduction});
+      const auto error = [&](DType weights, NumericsClass declared) {
+        return error_of_rounded_weights(c, weights, declared);
+      };
+      EXPECT_GT(error(DType::kBF16, NumericsClass::kFp32), 1) << M;
+      EXPECT_GT(error(DType::kBF16, NumericsClass::kHalfWeights), 1) << M;
+      // Of many queries the roundings to fp16 average out below the bound of fp32 products.
+      if (M <= 5) {
+        EXPECT_GT(error(DType::kF16, NumericsClass::kFp32), 1) << M;
+      }
+    }
   }
 }
 

@@ -233,10 +233,10 @@ class ReadmeFigure(Drawn):
     def test_backends_of_the_host_and_without_times_are_named(self) -> None:
         shape = self.records[0]["shape"]
         extra = [synthetic.cell("cpu_fused", "bench", "readme", shape, device="cpu", mask="none"),
-                 synthetic.cell("wgmma_sm90", "bench", "readme", shape, "NOT_BUILT", mask="none")]
+                 synthetic.cell("tree_sm90", "bench", "readme", shape, "NOT_BUILT", mask="none")]
         figure = readme_figure.figure(self.read(self.records + extra))
         self.assertIn("not drawn, runs on the host: cpu_fused", self.caption(figure))
-        self.assertIn("no time in any cell: wgmma_sm90 (NOT_BUILT)", self.caption(figure))
+        self.assertIn("no time in any cell: tree_sm90 (NOT_BUILT)", self.caption(figure))
         self.assertNotIn("cpu_fused", lines(figure.axes[0], "line:"))
 
     def test_caption_says_where_when_and_how(self) -> None:
@@ -247,8 +247,8 @@ class ReadmeFigure(Drawn):
             self.assertIn(part, text)
 
     def test_unlisted_backend_gets_a_style_of_its_own(self) -> None:
-        styles = style.backend_styles(["wgmma_sm90", "mma_sm80", "libtorch", "cluster_sm90"])
-        self.assertEqual(list(styles), ["libtorch", "mma_sm80", "cluster_sm90", "wgmma_sm90"])
+        styles = style.backend_styles(["tree_sm90", "mma_sm80", "libtorch", "cluster_sm90"])
+        self.assertEqual(list(styles), ["libtorch", "mma_sm80", "cluster_sm90", "tree_sm90"])
         self.assertEqual(len(set(styles.values())), 4)
         looks = [*style.BACKENDS.values(), *style.SPARE]
         self.assertEqual(len({look.colour for look in looks}), len(looks))

@@ -16,11 +16,13 @@ using Problem = ColReduce::Problem;
 
 constexpr Mask kMasks[] = {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft};
 
-/// Rounding of a few fp32 operations, and of weights that a backend stores in 16 bits.
+/// Rounding of a few fp32 operations, and of weights that a backend keeps in 16 bits.
 double slack(const BackendInfo& info, const Problem& p) {
-  return info.numerics == NumericsClass::kStored && p.dtype != DType::kF32
-             ? 16 * unit_roundoff(p.dtype)
-             : 0x1p-14;
+  if (p.dtype != DType::kF32) {
+    if (info.numerics == NumericsClass::kHalfWeights) return 16 * unit_roundoff(DType::kF16);
+    if (info.numerics == NumericsClass::kStored) return 16 * unit_roundoff(p.dtype);
+  }
+  return 0x1p-14;
 }
 
 class Laws : public testing::TestWithParam<std::string> {

@@ -64,12 +64,12 @@ class Tables(unittest.TestCase):
 
     def test_latency(self) -> None:
         self.one("mma_sm80", "none", B=4, M=1024)["time"]["cold"] |= {
-            "median": 123400.0, "p25": 120000.0, "p75": 126000.0}
+            "median": 93400.0, "p25": 91000.0, "p75": 95500.0}
         table = parse(readme_tables.latency(self.read()))
         self.assertEqual(len(table), 19)
         by_cell = {line["cell"]: line for line in table}
         line = by_cell["none B4 M1k N1k"]
-        self.assertEqual(line["mma_sm80"], "**0.123** ± 2.4 %")
+        self.assertEqual(line["mma_sm80"], "**0.0934** ± 2.4 %")
         self.assertEqual(sum("**" in field for field in line.values()), 1)
         self.assertEqual(by_cell["none B256 M1k N1k"]["cublas_naive"], "out of memory")
         self.assertEqual(by_cell["none B256 M1k N1k"]["split_k"], "refused")

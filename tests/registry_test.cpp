@@ -15,8 +15,9 @@ namespace {
 TEST(Registry, BackendsAreListedInReadingOrder) {
   std::vector<std::string> ids;
   for (const AnyBackend& backend : operators().front()->backends()) ids.emplace_back(backend.id);
-  const std::vector<std::string> order = {"cpu_reference", "cpu_fused", "libtorch", "cublas_naive",
-                                          "fused_simt",    "mma_sm80",  "split_k"};
+  const std::vector<std::string> order = {
+      "cpu_reference", "cpu_fused", "libtorch",   "cublas_naive",  "fused_simt",
+      "mma_sm80",      "split_k",   "wgmma_sm90", "one_pass_sm90", "split_k_sm90"};
   EXPECT_EQ(ids, order);
 }
 

@@ -83,6 +83,33 @@ TEST_F(Sm80Instructions, LdmatrixGivesEachLanePairsOfItsRow) {
       EXPECT_EQ(got[4 * lane + i], 32 * i + 4 * (lane / 4) + lane % 4) << "lane " << lane;
 }
 
+__global__ void ldmatrix_transposed_kernel(const std::uint32_t* from,  // [4, 8, 4]
+                                           std::uint32_t* to) {        // [32 lanes, 4]
+  __shared__ __align__(16) std::uint32_t matrices[128];
+  const int lane = lane_id();
+  for (int i = lane; i < 128; i += 32) matrices[i] = from[i];
+  __syncthreads();
+  std::uint32_t r[4];
+  ldmatrix_x4_transposed(r, shared_address(matrices + 4 * lane));
+  for (int i = 0; i < 4; ++i) to[4 * lane + i] = r[i];
+}
+
+TEST_F(Sm80Instructions, LdmatrixTransposedGivesEachLanePairsOfItsColumn) {
+  std::vector<std::uint32_t> host(128);  // 16-bit element e of the four matrices is e
+  for (std::uint32_t i = 0; i < 128; ++i) host[i] = 2 * i | (2 * i + 1) << 16;
+  const DeviceVector<std::uint32_t> from(host);
+  const DeviceVector<std::uint32_t> to(std::vector<std::uint32_t>(128));
+  ldmatrix_transposed_kernel<<<1, 32>>>(from.get(), to.get());
+  CUDA_CHECK_LAUNCH();
+  const std::vector<std::uint32_t> got = to.host();
+  for (std::uint32_t lane = 0; lane < 32; ++lane) {
+    for (std::uint32_t i = 0; i < 4; ++i) {
+      const std::uint32_t low = 64 * i + 8 * (2 * (lane % 4)) + lane / 4;  // row 2 t, column g
+      EXPECT_EQ(got[4 * lane + i], low | (low + 8) << 16) << "lane " << lane;
+    }
+  }
+}
+
 /// The 32-bit register with elements `low` and `high`.
 template <class Element>
 __device__ std::uint32_t pack(Element low, Element high) {

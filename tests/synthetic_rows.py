@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 Record = dict[str, Any]
-GPU_BACKENDS = ("libtorch", "cublas_naive", "fused_simt", "mma_sm80", "split_k")
+GPU_BACKENDS = ("libtorch", "cublas_naive", "fused_simt", "mma_sm80", "split_k", "wgmma_sm90",
+                "one_pass_sm90", "split_k_sm90")
 CPU_BACKENDS = ("cpu_reference", "cpu_fused", "libtorch")
 FAMILIES = ("normal", "uniform", "peaked", "neg", "tail", "one_hot", "all_equal")
 TFLOPS = {"cpu_reference": 0.0001, "cpu_fused": 0.05, "libtorch": 60.0, "cublas_naive": 80.0,
-          "fused_simt": 20.0, "mma_sm80": 350.0, "split_k": 300.0}
+          "fused_simt": 20.0, "mma_sm80": 350.0, "split_k": 300.0, "wgmma_sm90": 600.0,
+          "one_pass_sm90": 700.0, "split_k_sm90": 550.0}
 
 
 def run(kind: str = "cuda", utc: str = "2026-11-21T10:15:00Z", driver: str = "580.159",
@@ -138,7 +140,7 @@ def matrix(backends: Iterable[str] = CPU_BACKENDS[:2] + GPU_BACKENDS) -> list[Re
         for family_index, family in enumerate(FAMILIES):
             for place, (sizes, options) in enumerate(settings):
                 for dtype in ("f16", "bf16", "f32"):
-                    tensor_cores = backend in ("mma_sm80", "split_k")
+                    tensor_cores = backend.endswith(("_sm80", "_sm90")) or backend == "split_k"
                     refused = tensor_cores and (dtype == "f32" or sizes.get("D", 64) % 8)
                     nerr = 0.2 + 0.1 * ((index + family_index + place) % 7)
                     rows.append(cell(backend, "verify", "edge", base | sizes,

@@ -10,17 +10,22 @@
   ATTN_BACKEND_CUDA(cublas_naive)  \
   ATTN_BACKEND_CUDA(fused_simt)    \
   ATTN_BACKEND_CUDA(mma_sm80)      \
-  ATTN_BACKEND_CUDA(split_k)
+  ATTN_BACKEND_CUDA(split_k)       \
+  ATTN_BACKEND_SM90(wgmma_sm90)    \
+  ATTN_BACKEND_SM90(one_pass_sm90) \
+  ATTN_BACKEND_SM90(split_k_sm90)
 
 namespace attn {
 namespace colreduce {
 #define ATTN_BACKEND_HOST(name) extern const Backend<ColReduce> name;
 #define ATTN_BACKEND_TORCH(name) extern const Backend<ColReduce> name;
 #define ATTN_BACKEND_CUDA(name) extern const Backend<ColReduce> name;
+#define ATTN_BACKEND_SM90(name) extern const Backend<ColReduce> name;
 ATTN_COLREDUCE_BACKENDS
 #undef ATTN_BACKEND_HOST
 #undef ATTN_BACKEND_TORCH
 #undef ATTN_BACKEND_CUDA
+#undef ATTN_BACKEND_SM90
 }  // namespace colreduce
 
 #define ATTN_BACKEND_HOST(name) {#name, &colreduce::name},
@@ -33,6 +38,11 @@ ATTN_COLREDUCE_BACKENDS
 #define ATTN_BACKEND_CUDA(name) {#name, &colreduce::name},
 #else
 #define ATTN_BACKEND_CUDA(name) {#name, nullptr},
+#endif
+#if ATTN_WITH_SM90
+#define ATTN_BACKEND_SM90(name) {#name, &colreduce::name},
+#else
+#define ATTN_BACKEND_SM90(name) {#name, nullptr},
 #endif
 
 std::span<const BackendSlot<ColReduce>> ColReduce::backends() {

@@ -14,18 +14,20 @@ struct KeySplitShape {
   std::int64_t slots = 1;      ///< CTAs that the device holds at once
   std::int64_t limit = 1;      ///< most parts, for example those whose results scratch memory holds
   bool merge = true;           ///< the parts' results must be merged afterwards
+  // Costs besides, in streamed tiles; mma_sm80's:
+  std::int64_t part_tiles = 3;   ///< of a part: loading the queries, combining the warps
+  std::int64_t merge_tiles = 4;  ///< of the merge: one more launch
 };
 
 /// The number of parts, at least 1, that minimises the time of a pass in units of streamed tiles:
 /// rounds of CTAs times tiles of one part, plus what each part and the merge cost besides. Of
 /// equals the fewest.
 constexpr int choose_key_splits(const KeySplitShape& shape) {
-  constexpr std::int64_t kPartTiles = 3;   // loading the queries, combining the warps
-  constexpr std::int64_t kMergeTiles = 4;  // one more launch
   const auto cost = [&](std::int64_t splits) {
     const std::int64_t rounds = (shape.items * splits + shape.slots - 1) / shape.slots;
     const std::int64_t tiles = (shape.key_tiles + splits - 1) / splits;
-    return rounds * (tiles + kPartTiles) + (splits > 1 && shape.merge ? kMergeTiles : 0);
+    return rounds * (tiles + shape.part_tiles) +
+           (splits > 1 && shape.merge ? shape.merge_tiles : 0);
   };
   // More parts than fill the device four times only add to the cost of parts.
   const std::int64_t useful = 4 * shape.slots / std::max<std::int64_t>(shape.items, 1);

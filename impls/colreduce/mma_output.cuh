@@ -18,14 +18,13 @@ __device__ inline float combine_columns(float a, float b) {
   return kMax ? MaxOrNan{}(a, b) : a + b;
 }
 
-/// out[head, n] of the combined `whole`: 2^whole for a maximum, whole over its divisor for a mean;
-/// rounded once, to the output's type.
-template <bool kMax>
-__device__ inline void store_column(const PassArguments& args,
-                                    std::uint32_t head,
-                                    int n,
-                                    float whole) {
-  if (kMax) whole = exp2_approx(whole);
+/// out[head, n] of a column's sum or maximum of weights: over its divisor for a mean; rounded once,
+/// to the output's type. Arguments has the members mask, divisor, out and out_dtype.
+template <class Arguments>
+__device__ inline void store_reduced(const Arguments& args,
+                                     std::uint32_t head,
+                                     int n,
+                                     float whole) {
   if (args.divisor != Divisor::kOne) {
     const std::int64_t hidden =
         args.divisor == Divisor::kVisible ? args.mask.query_begin(n) : std::int64_t{0};
@@ -39,6 +38,12 @@ __device__ inline void store_column(const PassArguments& args,
   } else {
     static_cast<__nv_bfloat16*>(args.out)[index] = __float2bfloat16_rn(whole);
   }
+}
+
+/// The same of a sum of weights or of the largest exponent (base 2).
+template <bool kMax, class Arguments>
+__device__ inline void store_column(const Arguments& args, std::uint32_t head, int n, float whole) {
+  store_reduced(args, head, n, kMax ? exp2_approx(whole) : whole);
 }
 
 }  // namespace attn::colreduce

@@ -165,9 +165,7 @@ PassLaunch bind_column_pass(const ColReduce::Problem& problem,
   arguments.lse_log2 = lse_log2;
   arguments.out = tensors.out.data;
   arguments.out_dtype = problem.out_dtype;
-  arguments.divisor = problem.reduction != Reduction::kMean     ? Divisor::kOne
-                      : problem.mean_over == MeanOver::kVisible ? Divisor::kVisible
-                                                                : Divisor::kAll;
+  arguments.divisor = divisor_of(problem);
   const bool is_max = problem.reduction == Reduction::kMax;
   const PassKernel few = few_queries_pass_kernel(problem.dtype, problem.D, is_max);
   if (problem.M <= few.rows) {

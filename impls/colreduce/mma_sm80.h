@@ -25,6 +25,11 @@ struct PassOperand {
 /// How a column's sum becomes its output.
 enum class Divisor : std::uint8_t { kOne, kVisible, kAll };
 
+inline Divisor divisor_of(const ColReduce::Problem& problem) {
+  if (problem.reduction != Reduction::kMean) return Divisor::kOne;
+  return problem.mean_over == MeanOver::kVisible ? Divisor::kVisible : Divisor::kAll;
+}
+
 struct PassArguments {
   PassOperand stationary;
   PassOperand stream;

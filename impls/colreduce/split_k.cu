@@ -12,35 +12,14 @@
 // Rounding: as mma_sm80; the merge adds fp32 terms 2^(lse_part - max) in a fixed order.
 // Source: split-KV decoding (FlashDecoding: Dao, Haziza, Massa and Sizov, 2023) for splitting the
 //   keys and merging by lse.
-#include <cmath>
 #include <string>
 
-#include "harness/core/cuda_check.h"
 #include "impls/colreduce/key_splits.h"
+#include "impls/colreduce/merge_parts.h"
 #include "impls/colreduce/mma_sm80.h"
-#include "impls/common/online_softmax.cuh"
 
 namespace attn::colreduce {
 namespace {
-
-constexpr int kMergeThreads = 256;
-
-/// lse_log2[i] = log2 of the sum over the parts of 2^part_lse[part, i]. Parts without weight are
-/// -inf; a query without weight in any becomes +inf, which gives it weight 0 in pass 2.
-__global__ void __launch_bounds__(kMergeThreads)
-    merge_parts(const float* part_lse,  // [parts, queries], log2
-                float* lse_log2,        // [queries]
-                int parts,
-                std::int64_t queries) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kMergeThreads + threadIdx.x;
-  if (i >= queries) return;
-  OnlineSoftmax whole;
-  for (int part = 0; part < parts; ++part) {
-    const float score[1] = {part_lse[part * queries + i]};
-    whole.absorb(score);
-  }
-  lse_log2[i] = whole.lse_log2();
-}
 
 bool takes_narrow_rows(const ColReduce::Problem& problem) { return problem.M <= 64; }
 
@@ -71,15 +50,10 @@ Launch plan(const ColReduce::Problem& problem,
   Launch launch;
   launch.note = "key splits " + std::to_string(splits) + ", " + tile_note(rows, columns);
   launch.kernels = {rows.use(), columns.use()};
-  if (splits > 1) launch.kernels.push_back({reinterpret_cast<const void*>(&merge_parts), 0});
+  if (splits > 1) launch.kernels.push_back(merge_parts_use());
   launch.enqueue = [=](Stream stream) {
     rows.enqueue(stream);
-    if (splits > 1) {
-      const auto ctas = static_cast<unsigned>((queries + kMergeThreads - 1) / kMergeThreads);
-      merge_parts<<<ctas, kMergeThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
-          part_lse, lse_log2, splits, queries);
-      CUDA_CHECK_LAUNCH();
-    }
+    if (splits > 1) enqueue_merge_parts(part_lse, lse_log2, splits, queries, stream);
     columns.enqueue(stream);
   };
   return launch;

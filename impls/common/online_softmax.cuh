@@ -15,6 +15,14 @@ __device__ inline float exp2_approx(float x) {
   return y;
 }
 
+/// log2 of x with absolute error below 2^-22 (relative, away from 1); numbers under 2^-126 count as 0.
+/// PTX ISA: lg2.
+__device__ inline float log2_approx(float x) {
+  float y;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// Scores seen so far, as their maximum and the sum of 2^(score - max). A NaN or +inf score makes
 /// the sum NaN; scores of -inf weigh nothing.
 struct OnlineSoftmax {

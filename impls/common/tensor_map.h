@@ -47,8 +47,8 @@ inline Support tensor_map_supports(const TensorSpec& spec) {
   return Support::yes();
 }
 
-/// Boxes of `box_rows` (at most 256) rows of `view`. Throws CudaError or std::runtime_error.
-inline TensorMap make_tensor_map(const TensorView& view, int box_rows) {
+/// The driver's cuTensorMapEncodeTiled, found without linking to it. Throws.
+inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
 #if CUDART_VERSION >= 12050
@@ -59,8 +59,16 @@ inline TensorMap make_tensor_map(const TensorView& view, int box_rows) {
 #endif
   if (found != cudaDriverEntryPointSuccess || entry == nullptr)
     throw std::runtime_error("the driver has no cuTensorMapEncodeTiled");
-  const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+  return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+}
 
+inline void check_tensor_map(CUresult status) {
+  if (status != CUDA_SUCCESS)
+    throw std::runtime_error("cuTensorMapEncodeTiled failed with " + std::to_string(status));
+}
+
+/// Boxes of `box_rows` (at most 256) rows of `view`. Throws CudaError or std::runtime_error.
+inline TensorMap make_tensor_map(const TensorView& view, int box_rows) {
   const auto dense = static_cast<cuuint64_t>((view.shape[3] + 7) / 8 * 16);  // any legal stride
   cuuint64_t extents[4] = {static_cast<cuuint64_t>(view.shape[3]), 1, 1, 1};
   cuuint64_t strides_bytes[3] = {dense, dense, dense};
@@ -80,13 +88,28 @@ inline TensorMap make_tensor_map(const TensorView& view, int box_rows) {
   TensorMap result;
   result.head_step = steps[1];
   result.batch_step = steps[2];
-  const CUresult status =
-      encode(&result.map, type, 4, view.data, extents, strides_bytes, box, every,
-             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (status != CUDA_SUCCESS)
-    throw std::runtime_error("cuTensorMapEncodeTiled failed with " + std::to_string(status));
+  check_tensor_map(
+      tensor_map_encoder()(&result.map, type, 4, view.data, extents, strides_bytes, box, every,
+                           CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                           CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
   return result;
+}
+
+/// Boxes of `box` (at most 256, a multiple of 4) of `count` (below 2^31) contiguous floats that start
+/// at multiples of 4 elements: the copy engine takes no others. `data` is aligned to 16 bytes.
+/// Coordinates: (element, 0, 0, 0). Throws CudaError or std::runtime_error.
+inline CUtensorMap make_vector_map(const float* data, std::int64_t count, int box) {
+  const auto dense = static_cast<cuuint64_t>((count + 3) / 4 * 16);  // any legal stride
+  const cuuint64_t extents[4] = {static_cast<cuuint64_t>(count), 1, 1, 1};
+  const cuuint64_t strides_bytes[3] = {dense, dense, dense};
+  const cuuint32_t boxes[4] = {static_cast<cuuint32_t>(box), 1, 1, 1};
+  const cuuint32_t every[4] = {1, 1, 1, 1};
+  CUtensorMap map;
+  check_tensor_map(tensor_map_encoder()(
+      &map, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, 4, const_cast<float*>(data), extents, strides_bytes,
+      boxes, every, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,
+      CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
+  return map;
 }
 
 }  // namespace attn

@@ -14,6 +14,9 @@ constexpr double kFp32Roundoff = 0x1p-24;
 constexpr double kFp32Normal = 0x1p-126;
 /// Standard deviations of a random walk of roundings that a correct backend may reach.
 constexpr double kWalk = 4;
+/// Where weights pass through fp16: the reference of a row's exponentials makes the largest of a
+/// tile this, so that what falls below fp16's normal numbers is small beside it.
+constexpr double kLargestHalf = 0x1p8;
 
 /// product *= factor; false when it leaves int64.
 bool multiply(std::int64_t& product, std::int64_t factor) {
@@ -194,6 +197,11 @@ double ColReduce::tolerance(const Problem& p,
   const double sum = value * divisor;
   double bound = reference.drift[index] + rows * kFp32Normal;
   if (!is_max) bound += sum * kWalk * std::sqrt(rows) * kFp32Roundoff;
+  if (numerics == NumericsClass::kHalfWeights && p.dtype != DType::kF32) {
+    const double walk = is_max ? 1 : kWalk;  // a maximum is one weight, rounded once
+    bound += unit_roundoff(DType::kF16) * walk * std::sqrt(reference.square[index]) +
+             rows * half_subnormal(DType::kF16) / kLargestHalf;
+  }
   if (numerics == NumericsClass::kStored && p.dtype != DType::kF32) {
     const double roundoff = unit_roundoff(p.dtype);
     bound += roundoff * (reference.stored[index] + kWalk * std::sqrt(reference.square[index])) +

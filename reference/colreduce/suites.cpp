@@ -1,5 +1,5 @@
-// Named problem lists of the column reduction: the README's sweep, the head-mean package's shapes,
-// a sweep small enough for a CPU, and the correctness matrix.
+// Named problem lists of the column reduction: the README's sweep, one small enough for a CPU, the
+// head-mean package's shapes, square problems, and the correctness matrix.
 #include <vector>
 
 #include "reference/colreduce/contract.h"
@@ -90,6 +90,27 @@ Suite<Problem> colsum_suite() {
     add(cases, p);
   }
   return {"colsum", "shapes of the head-mean package, one mean a head: H=16, D=64, f16", cases};
+}
+
+/// M = N, where a kernel is as fast as its tensor cores and exponentials.
+Suite<Problem> square_suite() {
+  Cases cases;
+  const auto add_square = [&](Problem p, std::int64_t side) {
+    p.M = p.N = side;
+    add(cases, p);
+  };
+  for (const Mask mask : {Mask::kCausal, Mask::kNone}) {
+    for (const std::int64_t side : {1 * k1k, 4 * k1k, 16 * k1k})
+      add_square({.H = 32, .D = 128, .mask = mask}, side);
+  }
+  const Problem narrow{.H = 16, .D = 64};
+  for (const std::int64_t side : {4 * k1k, 16 * k1k, 64 * k1k}) add_square(narrow, side);
+  Problem batched = narrow;
+  batched.B = 64;
+  add_square(batched, 1 * k1k);
+  batched.B = 8;
+  for (const std::int64_t side : {k1k / 2, 2 * k1k}) add_square(batched, side);
+  return {"square", "M = N, causal and not: H=32, D=128, and H=16, D=64, f16, sum", cases};
 }
 
 constexpr Mask kMasks[] = {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft};
@@ -215,12 +236,37 @@ void add_layouts(Cases& cases) {
   }
 }
 
+/// Sizes around the tiles of wgmma kernels (64 to 256 rows, 64 columns of D a box) and what they
+/// stay resident in: every mask, types and reductions in turn.
+void add_tiles(Cases& cases) {
+  const Problem shapes[] = {
+      {.M = 63, .N = 257, .D = 32},          {.M = 65, .N = 255, .D = 96},
+      {.H = 2, .M = 128, .N = 64, .D = 80},  {.M = 129, .N = 65, .D = 72},
+      {.H = 2, .M = 255, .N = 127, .D = 64}, {.M = 257, .N = 256, .D = 128},
+      {.M = 63, .N = 1023, .D = 128},        {.H = 4, .H_kv = 2, .M = 256, .N = 1025, .D = 64},
+      {.M = 1025, .N = 63, .D = 128},        {.H = 8, .H_kv = 2, .M = 65, .N = 129, .D = 128},
+      {.M = 130, .N = 4160, .D = 64},  // 16 groups of 256 keys and a bit
+      {.M = 64, .N = 16385, .D = 64},  // one tile of queries, one key too many
+  };
+  std::size_t turn = 0;
+  for (const Problem& shape : shapes) {
+    for (std::size_t i = 0; i < std::size(kMasks); ++i, ++turn) {
+      Problem p = shape;
+      p.mask = kMasks[i];
+      p.dtype = kTypes[turn % 2];
+      p.reduction = kReductions[(turn / 3 + i) % 3];
+      add(cases, p);
+    }
+  }
+}
+
 Suite<Problem> edge_suite() {
   Cases cases;
   add_shapes(cases);
   add_families(cases);
   add_options(cases);
   add_layouts(cases);
+  add_tiles(cases);
   return {"edge", "the correctness matrix: shapes, masks, types, families, layouts, reductions",
           cases};
 }
@@ -238,7 +284,8 @@ Suite<Problem> huge_suite() {
 }  // namespace
 
 std::vector<Suite<Problem>> ColReduce::suites() {
-  return {readme_suite(), small_suite(), colsum_suite(), edge_suite(), huge_suite()};
+  return {readme_suite(), small_suite(), colsum_suite(),
+          square_suite(), edge_suite(),  huge_suite()};
 }
 
 }  // namespace attn

@@ -1,0 +1,43 @@
+// Accesses of global memory that CTAs of one grid use to talk to each other.
+// Source: PTX ISA, "Memory Consistency Model: Operation Types, Scope" and "ld, st" (sm_70 and up).
+#pragma once
+
+#include <cstdint>
+
+namespace attn::sm90 {
+
+/// An 8-byte load that sees what other CTAs store, but orders nothing else. PTX ISA, "ld".
+__device__ inline std::uint64_t load_relaxed(const std::uint64_t* address) {
+  std::uint64_t value;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];"
+               : "=l"(value)
+               : "l"(__cvta_generic_to_global(address))
+               : "memory");
+  return value;
+}
+
+/// An 8-byte store, whole or not at all, that other CTAs come to see. PTX ISA, "st".
+__device__ inline void store_relaxed(std::uint64_t* address, std::uint64_t value) {
+  asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(address)),
+               "l"(value)
+               : "memory");
+}
+
+/// As load_relaxed; what the storing thread did before its store_release is visible afterwards.
+__device__ inline std::uint64_t load_acquire(const std::uint64_t* address) {
+  std::uint64_t value;
+  asm volatile("ld.acquire.gpu.global.u64 %0, [%1];"
+               : "=l"(value)
+               : "l"(__cvta_generic_to_global(address))
+               : "memory");
+  return value;
+}
+
+/// As store_relaxed, after everything that this thread has done before. PTX ISA, "st".
+__device__ inline void store_release(std::uint64_t* address, std::uint64_t value) {
+  asm volatile("st.release.gpu.global.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(address)),
+               "l"(value)
+               : "memory");
+}
+
+}  // namespace attn::sm90

@@ -1,0 +1,53 @@
+// The column reduction in one pass: each score is computed once, its weight stays on chip.
+//
+// Computes what wgmma_sm90 does; two passes exist only because a row's normaliser is known late.
+//   Here the exponentials wait for it in shared memory as fp16, and the CTAs that share a head tell
+//   each other their parts of the normalisers.
+// Mapping: a team of CTAs shares a head, each owns up to four chunks of 64 keys (eight at D = 64),
+//   dealt in a zigzag so that a causal mask leaves all equally much. Queries stream past in tiles of
+//   64. Two pairs of score groups (warpgroups) take tiles in turn; exchange warps tell and learn the
+//   normalisers; column warps reduce the weights over the queries; one thread loads.
+// Memory: 64 KiB of keys, two tiles of queries, 15 chunks of weights (8 KiB each), 224 KiB in all,
+//   one CTA an SM. The workspace holds packets of 8 bytes, at most 4 MiB.
+// Traffic: 2 B H M N D FLOP, B H M N exponentials, keys once from HBM, queries once a CTA of the
+//   team from L2; 64 packets a tile and rank. Limits: issue slots and the trip of a packet, which
+//   the weights in flight must cover.
+// Rounding: scores and sums fp32, ex2.approx; exponentials relative to a row's reference rounded to
+//   fp16 (2^-11); row factors and column sums fp32, tiles in order: deterministic.
+// Source: the idea and its arithmetic are derived in README.md, "one_pass_sm90". The kernel is
+//   resident_kernel.cuh, its roles resident_{loads,scores,exchange,columns}.cuh.
+#include "impls/colreduce/resident_sm90.h"
+
+namespace attn::colreduce {
+namespace {
+
+Support supports(const ColReduce::Problem& problem, const DeviceInfo& device) {
+  return resident_supports(problem, device, one_pass_kernel);
+}
+
+std::size_t workspace_bytes(const ColReduce::Problem& problem, const DeviceInfo& device) {
+  return resident_workspace_bytes(problem, device, one_pass_kernel);
+}
+
+Launch plan(const ColReduce::Problem& problem,
+            const ColReduce::Tensors& tensors,
+            Workspace workspace,
+            const DeviceInfo& device) {
+  return plan_resident(problem, tensors, workspace, device, one_pass_kernel);
+}
+
+}  // namespace
+
+extern constinit const Backend<ColReduce> one_pass_sm90;
+constinit const Backend<ColReduce> one_pass_sm90 = {
+    .info = {.id = "one_pass_sm90",
+             .summary = "one pass: weights wait on chip for their row's normaliser",
+             .memory = MemorySpace::kDevice,
+             .math = "16-bit wgmma, fp32 accumulate, ex2.approx, fp16 weights",
+             .numerics = NumericsClass::kHalfWeights,
+             .deterministic = true},
+    .supports = supports,
+    .workspace_bytes = workspace_bytes,
+    .plan = plan};
+
+}  // namespace attn::colreduce

@@ -1,0 +1,185 @@
+// The column warps of the row-resident kernel: they reduce the weights in shared memory over the queries,
+// every key in one warp, tiles in order.
+#pragma once
+
+#include <cuda_fp16.h>
+
+#include <cmath>
+#include <cstdint>
+
+#include "impls/arch/sm80/ldmatrix.cuh"
+#include "impls/arch/sm80/mma.cuh"
+#include "impls/arch/sm90/mbarrier.cuh"
+#include "impls/colreduce/mma_output.cuh"
+#include "impls/colreduce/resident_exchange.cuh"
+#include "impls/colreduce/resident_policy.cuh"
+
+namespace attn::colreduce {
+
+/// A sum is a product of the transposed weights with the row factors, on tensor cores: of the eight
+/// columns of its B operand the first holds a factor's high part in fp16, the second the rest, the
+/// others zero. A maximum is taken on fp32 products.
+template <class Policy, bool kMax>
+class ColumnWarp {
+ public:
+  __device__ ColumnWarp(const ResidentArguments& args,
+                        typename Policy::Shared& shared,
+                        const Team& team,
+                        int warp,
+                        int lane)
+      : args_(args), shared_(shared), team_(team), warp_(warp), lane_(lane) {}
+
+  __device__ void run() {
+    clear();
+    if (team_.first_tile == team_.row_tiles) {  // no query sees a key of this rank
+      for (auto head = static_cast<std::uint32_t>(team_.team); head < args_.heads;
+           head += args_.teams)
+        store(head, 0);
+      return;
+    }
+    RingCursor tiles;
+    RingCursor weights;
+    for (Cursor cursor(team_); cursor.head < args_.heads;) {
+      const int active = active_chunks<Policy>(team_, cursor.tile);
+      // From an exchange warp: the tile's factors; its weights are older.
+      sm90::mbarrier_wait(sm90::shared_address(&shared_.factor_full[tiles.slot]), tiles.phase);
+      take_factors(tiles.slot);
+#pragma unroll
+      for (int own = 0; own < kOwnChunks; ++own) {
+        RingCursor chunk = weights;
+        chunk.template advance<Policy::kWeightSlots>(kColumnWarps * own + warp_);
+        if (kColumnWarps * own + warp_ < active)
+          reduce_chunk(columns_[own], tiles.slot, chunk.slot);
+      }
+      __syncwarp();
+      // To a score group: this warp needs the tile's factors no more.
+      if (lane_ == 0) sm90::mbarrier_arrive(sm90::shared_address(&shared_.tile_free[tiles.slot]));
+      __syncwarp();
+      if (cursor.last(team_)) finish_head(cursor);
+      weights.template advance<Policy::kWeightSlots>(active);
+      tiles.template advance<Policy::kTileSlots>();
+      cursor.advance(team_, args_.teams);
+    }
+  }
+
+ private:
+  using Cursor = TileCursor<Policy::kMasked>;
+  static constexpr int kOwnChunks = Policy::kChunks / kColumnWarps;  // of a warp
+  static constexpr int kSteps = kTileRows / 16;
+
+  __device__ void clear() {
+#pragma unroll
+    for (int own = 0; own < kOwnChunks; ++own)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int c = 0; c < 2; ++c) columns_[own][i][c] = 0;
+  }
+
+  __device__ void finish_head(const Cursor& cursor) {
+    constexpr int kSlots = Policy::kPoisonSlots;
+    store(cursor.head, shared_.poison_end[cursor.round % kSlots]);
+    clear();
+    if (warp_ != 0 || lane_ != 0) return;
+    // All tiles of this head have their factors: its packets have been read.
+    if (cursor.uneven)
+      sm90::store_release(args_.done + team_.team * args_.ranks + team_.tiles.rank,
+                          static_cast<std::uint64_t>(cursor.round) + 1);
+    // Last read half a ring of heads ago, next used half a ring from now.
+    shared_.poison_end[(cursor.round + kSlots / 2) % kSlots] = 0;
+  }
+
+  /// B operands of a tile: lanes of the first two columns hold factors, the others zeros.
+  __device__ void take_factors(int slot) {
+    if constexpr (!kMax) {
+      const int column = lane_ / 4;
+      const unsigned halves = column == 0 ? 0x5410u : 0x7632u;  // high or low parts of two rows
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const uint2 pair = *reinterpret_cast<const uint2*>(
+              &shared_.rows[slot][warp_ % kPair][16 * step + 8 * i + lane_ % 4 * 2]);
+          factors_[step][i] = column < 2 ? __byte_perm(pair.x, pair.y, halves) : 0u;
+        }
+    }
+  }
+
+  /// Adds a chunk of weights, 64 queries of 64 keys, to this warp's columns.
+  __device__ void reduce_chunk(float (&columns)[4][2], int slot, int weight_slot) {
+    // Lanes give rows of 8 x 8 matrices (keys 0, 8; queries 0, 8) that arrive transposed.
+    const std::uint32_t row = lane_ / 16 * 8 + lane_ % 8;
+    const std::uint32_t address = sm90::shared_address(shared_.weights[weight_slot]) + row * 128 +
+                                  ((lane_ / 8 % 2 ^ lane_ % 8) << 4);
+#pragma unroll
+    for (int half = 0; half < 4; half += 2) {
+      float part[2][4] = {};  // two chains of products that do not wait for each other
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) {
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          std::uint32_t weights[4];
+          sm80::ldmatrix_x4_transposed(weights, (address ^ ((half + i) << 5)) + step * 16 * 128);
+          add(part[i], weights, step, slot);
+        }
+      }
+      // fp32 additions: tensor cores truncate, which over many tiles would add up.
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+#pragma unroll
+        for (int r = 0; r < 2; ++r)
+          columns[half + i][r] = kMax
+                                     ? fmaxf(columns[half + i][r], part[i][2 * r])
+                                     : columns[half + i][r] + (part[i][2 * r] + part[i][2 * r + 1]);
+    }
+    __syncwarp();
+    if (lane_ == 0) sm90::mbarrier_arrive(sm90::shared_address(&shared_.weight_free[weight_slot]));
+  }
+
+  __device__ void add(float (&part)[4], const std::uint32_t (&weights)[4], int step, int slot) {
+    if constexpr (!kMax) {
+      sm80::mma_m16n8k16<__half>(part, weights, factors_[step][0], factors_[step][1]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {  // key lane / 4 + 8 (i mod 2), queries from 8 (i / 2)
+        const float2 factors = *reinterpret_cast<const float2*>(
+            &shared_.rows[slot][warp_ % kPair][16 * step + i / 2 * 8 + lane_ % 4 * 2]);
+        const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(&weights[i]));
+        const float larger = fmaxf(pair.x * factors.x, pair.y * factors.y);
+        part[i % 2 * 2] = fmaxf(part[i % 2 * 2], larger);
+      }
+    }
+  }
+
+  __device__ void store(std::uint32_t head, int poison_end) {
+#pragma unroll
+    for (int own = 0; own < kOwnChunks; ++own) {
+      const int first_key = team_.tiles.first_key(kColumnWarps * own + warp_) + lane_ / 4;
+#pragma unroll
+      for (int piece = 0; piece < 4; ++piece) {
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          float whole = columns_[own][piece][r];
+          if constexpr (kMax) {
+            whole = warp_reduce<4>(whole, Max{});
+          } else {
+            whole *= 1 / kFactorScale;
+          }
+          const int n = first_key + 16 * piece + 8 * r;
+          if (lane_ % 4 == 0 && n < args_.mask.N)
+            store_reduced(args_, head, n, n < poison_end ? NAN : whole);
+        }
+      }
+    }
+  }
+
+  const ResidentArguments& args_;
+  typename Policy::Shared& shared_;
+  const Team& team_;
+  const int warp_;  // of the column warps
+  const int lane_;
+  std::uint32_t factors_[kSteps][2];  // B operands of the tile
+  float columns_[kOwnChunks][4][2];   // keys lane / 4 and the eighth after it, 16 keys a piece
+};
+
+}  // namespace attn::colreduce

@@ -1,0 +1,92 @@
+// The loading warp of the row-resident kernel: queries and keys through the copy engine, in the order
+// in which the score groups need them.
+#pragma once
+
+#include <cstdint>
+
+#include "impls/arch/sm90/mbarrier.cuh"
+#include "impls/arch/sm90/tma.cuh"
+#include "impls/colreduce/resident_policy.cuh"
+
+namespace attn::colreduce {
+
+/// One thread runs it. Tiles of queries go round a few slots. Resident keys are replaced chunk by
+/// chunk
+template <class Policy>
+class Loader {
+ public:
+  __device__ Loader(const ResidentArguments& args,
+                    typename Policy::Shared& shared,
+                    const Team& team)
+      : args_(args), shared_(shared), team_(team), cursor_(team) {}
+
+  /// Loads until a slot is needed that somebody must give back first.
+  __device__ __forceinline__ void begin() {
+    if (team_.first_tile == team_.row_tiles) return;
+    constexpr int kKeys = Policy::kKeySlots;
+    load_queries();
+    while (chunk_ < team_.used_chunks && chunk_ < kKeys) load_keys();
+  }
+
+  __device__ __forceinline__ void run() {
+    if (team_.first_tile == team_.row_tiles) return;
+    while (true) {
+      while (chunk_ < team_.used_chunks) load_keys();
+      cursor_.advance(team_, args_.teams);
+      if (cursor_.head >= args_.heads) return;
+      // The first tile of a head goes before its keys, whose slots become free later.
+      load_queries();
+      if (cursor_.first(team_)) chunk_ = 0;
+    }
+  }
+
+ private:
+  __device__ __forceinline__ void load_queries() {
+    const std::uint32_t full = sm90::shared_address(&shared_.query_full[queries_.slot]);
+    // From the warps of a pair: the tile that was here is in their registers.
+    sm90::mbarrier_wait(sm90::shared_address(&shared_.query_free[queries_.slot]),
+                        queries_.phase ^ 1);
+    sm90::mbarrier_arrive_expect(full, Policy::kTileBytes);
+#pragma unroll
+    for (int box = 0; box < Policy::kBoxes; ++box)
+      sm90::tma_load_4d(
+          sm90::shared_address(shared_.queries[queries_.slot]) + box * Policy::kBoxBytes, &args_.q,
+          full, 64 * box, cursor_.tile * kTileRows,
+          static_cast<int>(cursor_.head % args_.H) * args_.q_head_step,
+          static_cast<int>(cursor_.head / args_.H) * args_.q_batch_step);
+    queries_.template advance<Policy::kPairs>();
+  }
+
+  /// The next chunk of the cursor's head.
+  __device__ __forceinline__ void load_keys() {
+    int slot = chunk_;
+    std::uint32_t phase = cursor_.round & 1;
+    if constexpr (Policy::kStreamKeys) {  // even chunks in one ring, odd ones in the other
+      const int own = (team_.used_chunks + 1 - chunk_ % kPair) / kPair;  // of a head
+      const int position = cursor_.round * own + chunk_ / kPair;
+      slot = chunk_ % kPair * Policy::kGroupKeySlots + position % Policy::kGroupKeySlots;
+      phase = position / Policy::kGroupKeySlots & 1;
+    }
+    const std::uint32_t full = sm90::shared_address(&shared_.key_full[slot]);
+    // From the warps that read the chunk that was here: their products are complete.
+    sm90::mbarrier_wait(sm90::shared_address(&shared_.key_free[slot]), phase ^ 1);
+    sm90::mbarrier_arrive_expect(full, Policy::kTileBytes);
+#pragma unroll
+    for (int box = 0; box < Policy::kBoxes; ++box)
+      sm90::tma_load_4d(
+          sm90::shared_address(shared_.keys[slot]) + box * Policy::kBoxBytes, &args_.k, full,
+          64 * box, team_.tiles.first_key(chunk_),
+          static_cast<int>(cursor_.head % args_.H / args_.sharing) * args_.k_head_step,
+          static_cast<int>(cursor_.head / args_.H) * args_.k_batch_step);
+    ++chunk_;
+  }
+
+  const ResidentArguments& args_;
+  typename Policy::Shared& shared_;
+  const Team& team_;
+  TileCursor<Policy::kMasked> cursor_;
+  RingCursor queries_;
+  int chunk_ = 0;  // of the cursor's head, the next one to load
+};
+
+}  // namespace attn::colreduce

@@ -1,0 +1,181 @@
+// Roles, shared memory and barriers of the row-resident kernel.
+#pragma once
+
+#include <cstdint>
+
+#include "impls/colreduce/resident_sm90.h"
+#include "impls/colreduce/resident_tiles.h"
+
+namespace attn::colreduce {
+
+/// Warpgroups of a CTA: pairs of score groups turn a tile of queries and the CTA's keys into weights,
+/// one the even chunks and one the odd; service warps load tiles and learn the rows' normalisers
+/// from the team; column warps reduce the weights over the queries.
+inline constexpr int kPair = 2;
+inline constexpr int kOtherGroups = 2;
+inline constexpr int kExchangeWarps = 3;  // of the service warps; the last one loads
+inline constexpr int kColumnWarps = 4;
+
+/// Sizes, in tiles of 64 queries and chunks of 64 keys.
+template <int kD_,
+          int kPairs_,
+          int kChunks_,
+          int kKeySlots_,
+          int kWeightSlots_,
+          bool kStreamKeys_,
+          bool kMasked_>
+struct ResidentPolicy {
+  static constexpr int kD = kD_;                      // head dimension, zero-padded
+  static constexpr int kPairs = kPairs_;              // of score groups; tiles go round
+  static constexpr int kChunks = kChunks_;            // that a CTA owns of a head, at most
+  static constexpr int kKeySlots = kKeySlots_;        // chunks of keys in shared memory
+  static constexpr int kWeightSlots = kWeightSlots_;  // chunks of weights in shared memory
+  static constexpr int kScoreGroups = kPair * kPairs;
+  /// Whether some score may be hidden: by a mask, or past the last key in its chunk.
+  static constexpr bool kMasked = kMasked_;
+  /// Keys stream through rings, one a score group, instead of staying for all tiles of a head.
+  static constexpr bool kStreamKeys = kStreamKeys_;
+
+  static constexpr int kThreads = 128 * (kScoreGroups + kOtherGroups);
+  /// Registers of a thread at launch: an SM's, in steps of eight; and what the roles go on with.
+  static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
+  static constexpr int kOtherRegisters = kScoreGroups == 4 ? 48 : 56;
+  static constexpr int kScoreRegisters =
+      (kLaunchRegisters * (kScoreGroups + kOtherGroups) - kOtherRegisters * kOtherGroups) /
+      kScoreGroups / 8 * 8;
+
+  static constexpr int kBoxes = kD / 64;  // tensor-map boxes a tile or chunk
+  static constexpr int kBoxBytes = 64 * 128;
+  static constexpr int kTileBytes = kBoxes * kBoxBytes;  // of queries, and of a chunk of keys
+  static constexpr int kWeightBytes = kTileRows * kChunkKeys * 2;
+  static constexpr int kGroupKeySlots = kKeySlots / kPair;  // of a ring
+  /// Tiles whose weights may wait for their normaliser. So few that a score group is never two turns
+  /// of the ring of weights ahead of the column warps, which a barrier's parity could not tell; and
+  /// at most kMostTileSlots, on which the packets' lifetime depends.
+  static constexpr int kTurns = 2 * kWeightSlots / kChunks - 1;
+  static constexpr int kMostTileSlots = 8;
+  static constexpr int kTileSlots = kTurns < kMostTileSlots ? kTurns : kMostTileSlots;
+  static constexpr int kPoisonSlots = 2 * kMostTileSlots;
+
+  struct Shared {
+    unsigned char keys[kKeySlots][kTileBytes];
+    unsigned char queries[kPairs][kTileBytes];
+    unsigned char weights[kWeightSlots][kWeightBytes];  // [query][key], fp16, swizzled
+    /// Of a row in the even and odd chunks: log2 of what its exponentials are relative to, from a
+    /// score group; then, in the same place, the factor that makes them weights, from an exchange
+    /// warp.
+    alignas(16) std::uint32_t rows[kTileSlots][kPair][kTileRows];
+    float sums[kTileSlots][kPair][kTileRows];  // of a row's exponentials
+    int poison_end[kPoisonSlots];  // by head: keys before this one are poisoned by a NaN row
+    std::uint64_t key_full[kKeySlots];
+    std::uint64_t key_free[kKeySlots];
+    std::uint64_t query_full[kPairs];
+    std::uint64_t query_free[kPairs];
+    std::uint64_t weight_free[kWeightSlots];
+    std::uint64_t tile_full[kTileSlots];    // weights, references and sums are there
+    std::uint64_t factor_full[kTileSlots];  // factors are there
+    std::uint64_t tile_free[kTileSlots];    // the column warps are done
+  };
+  static constexpr int kSharedBytes = static_cast<int>(sizeof(Shared));
+
+  static_assert(kD % 64 == 0, "a box holds 64 components");
+  static_assert(kChunks % kColumnWarps == 0, "column warps have as many chunks each");
+  static_assert(kStreamKeys || kKeySlots == kChunks, "resident keys have a slot each");
+  static_assert(!kStreamKeys || (kPairs == 1 && kKeySlots % kPair == 0), "a ring for each group");
+  static_assert(kTileSlots >= kPairs, "every pair fills a tile");
+  static_assert(kSharedBytes <= 227 * 1024, "shared memory of a CTA on sm_90");
+};
+
+/// What the threads of a CTA know of their work besides the arguments.
+struct Team {
+  TeamTiles tiles;
+  int team = 0;
+  int row_tiles = 0;    // of a head
+  int first_tile = 0;   // that this rank takes part in
+  int used_chunks = 0;  // of this rank's chunks, those that some query sees
+};
+
+/// This rank's chunks that some query of the tile sees; without a mask the same for all tiles.
+template <class Policy>
+__device__ __forceinline__ int active_chunks(const Team& team, int tile) {
+  if constexpr (!Policy::kMasked) return team.used_chunks;
+  return team.tiles.template own_chunks<Policy::kChunks>(team.tiles.visible_chunks(tile));
+}
+
+/// Ranks that take part in the tile.
+template <class Policy>
+__device__ __forceinline__ int active_ranks(const Team& team, int tile) {
+  if constexpr (!Policy::kMasked) return team.tiles.ranks;
+  return team.tiles.participants(team.tiles.visible_chunks(tile));
+}
+
+template <class Policy>
+__device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
+  Team team;
+  const auto ranks = static_cast<unsigned>(args.ranks);
+  team.tiles = {args.mask, args.ranks, static_cast<int>(cta % ranks)};
+  team.team = static_cast<int>(cta / ranks);
+  team.row_tiles = team.tiles.tiles();
+  team.first_tile = team.tiles.first_tile();
+  const int visible = team.tiles.visible_chunks(team.row_tiles - 1);
+  team.used_chunks = team.tiles.template own_chunks<Policy::kChunks>(visible);
+  return team;
+}
+
+/// Slots of a half of the ring of packets: more than twice ResidentPolicy::kMostTileSlots.
+inline constexpr int kRingHalf = 18;
+inline constexpr int kPacketSlots = 2 * kRingHalf;
+
+/// The tiles that a rank takes part in, in order: head after head, tile after tile.
+template <bool kMasked>
+struct TileCursor {
+  std::uint32_t head;
+  int round = 0;  // heads before this one
+  int tile;
+  std::uint32_t number;  // of the team's tiles, from 1: what the tile's packets carry
+  int packet_slot;
+  /// Whether some ranks sit out the first tiles of a head: the halves of the ring then take turns.
+  const bool uneven;
+
+  __device__ explicit TileCursor(const Team& team)
+      : head(static_cast<std::uint32_t>(team.team)),
+        tile(team.first_tile),
+        number(static_cast<std::uint32_t>(team.first_tile) + 1),
+        packet_slot(team.first_tile % kRingHalf),
+        uneven(kMasked && team.tiles.visible_chunks(0) < team.tiles.ranks) {}
+
+  __device__ __forceinline__ bool first(const Team& team) const { return tile == team.first_tile; }
+  __device__ __forceinline__ bool last(const Team& team) const {
+    return tile + 1 == team.row_tiles;
+  }
+
+  __device__ __forceinline__ void advance(const Team& team, int teams, int by = 1) {
+    tile += by;
+    number += static_cast<std::uint32_t>(by);
+    packet_slot += by;
+    while (tile >= team.row_tiles) {
+      tile += team.first_tile - team.row_tiles;
+      number += static_cast<std::uint32_t>(team.first_tile);
+      head += static_cast<std::uint32_t>(teams);
+      ++round;
+    }
+    if (kMasked && uneven) {
+      packet_slot = round % 2 * kRingHalf + tile % kRingHalf;
+    } else if (packet_slot >= kPacketSlots) {
+      packet_slot -= kPacketSlots;
+    }
+  }
+};
+
+/// A place in a ring of slots with the parity of its turn.
+struct RingCursor {
+  int slot = 0;
+  std::uint32_t phase = 0;
+
+  template <int kSlots>
+  __device__ __forceinline__ void advance(int by = 1) {
+    for (slot += by; slot >= kSlots; slot -= kSlots) phase ^= 1;
+  }
+};
+
+}  // namespace attn::colreduce

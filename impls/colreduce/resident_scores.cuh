@@ -1,0 +1,327 @@
+// The score groups of the row-resident kernel: scores of a query tile against the CTA's chunks of
+// keys, their exponentials into shared memory, the tile's part of each row's normaliser to the team.
+#pragma once
+
+#include <cuda_fp16.h>
+
+#include <cmath>
+#include <cstdint>
+
+#include "impls/arch/sm80/ldmatrix.cuh"
+#include "impls/arch/sm90/stmatrix.cuh"
+#include "impls/arch/sm90/wgmma.cuh"
+#include "impls/colreduce/resident_exchange.cuh"
+#include "impls/colreduce/resident_policy.cuh"
+#include "impls/common/warp_reduce.cuh"
+
+namespace attn::colreduce {
+
+/// A row's largest exponential is 2^kHeadroom or, where a later chunk has larger scores, at most
+/// kLargestWeight: weights 2^-22 below the largest still have all bits of an fp16 number.
+inline constexpr float kHeadroom = 8;
+inline constexpr float kLargestWeight = 60000;
+
+template <class Element, class Policy>
+class ScoreGroup {
+ public:
+  __device__ ScoreGroup(const ResidentArguments& args,
+                        typename Policy::Shared& shared,
+                        const Team& team,
+                        int group,
+                        int thread)
+      : args_(args),
+        shared_(shared),
+        team_(team),
+        pair_(group / kPair),
+        half_(group % kPair),
+        warp_(__shfl_sync(0xffffffffu, thread / 32, 0)),
+        lane_(thread % 32),
+        lane_offset_((16 * warp_ + lane_ % 16) * 128 + ((lane_ / 16 ^ lane_ % 8) << 4)) {}
+
+  __device__ __forceinline__ void run() {
+    if (team_.first_tile == team_.row_tiles) return;
+    const int rounds = (static_cast<int>(args_.heads) - team_.team - 1) / args_.teams + 1;
+    Cursor cursor(team_);
+    int by = pair_;
+#pragma unroll 1
+    while (true) {
+      move(cursor, by, rounds);
+      by = Policy::kPairs;
+      if (cursor.round >= rounds) break;
+      take_tile(cursor);
+    }
+  }
+
+ private:
+  using Cursor = TileCursor<Policy::kMasked>;
+  static constexpr int kSteps = Policy::kD / 16;
+
+  /// Goes `by` tiles on, past the weights of the tiles between and the heads' keys.
+  __device__ __forceinline__ void move(Cursor& cursor, int by, int rounds) {
+    const int round = cursor.round;
+    int chunks = 0;
+    if constexpr (!Policy::kMasked) {
+      chunks = by * team_.used_chunks;
+      cursor.advance(team_, args_.teams, by);
+    } else {
+      for (int i = 0; i < by; ++i) {
+        chunks += active_chunks<Policy>(team_, cursor.tile);
+        cursor.advance(team_, args_.teams);
+      }
+    }
+    weights_.template advance<Policy::kWeightSlots>(chunks);
+    tiles_.template advance<Policy::kTileSlots>(by);
+    if constexpr (!Policy::kStreamKeys) {
+#pragma unroll 1
+      for (int passed = round; passed < min(cursor.round, rounds); ++passed) pass_keys(passed);
+      if (cursor.round != round) fresh_ = true;
+    }
+  }
+
+  /// Waits for and gives back those chunks of a head that this group has not taken. Every group
+  /// passes every chunk of every head, so that no barrier is a phase ahead of one.
+  __device__ __forceinline__ void pass_keys(int round) {
+#pragma unroll 1
+    for (int j = released_ ? released_ : half_; j < team_.used_chunks; j += kPair) {
+      sm90::mbarrier_wait(sm90::shared_address(&shared_.key_full[j]), round & 1);
+      release(&shared_.key_free[j]);
+    }
+    released_ = 0;
+  }
+
+  /// This warp's arrival at a barrier of the CTA, for what all its lanes have done.
+  __device__ __forceinline__ void release(std::uint64_t* barrier) {
+    __syncwarp();
+    if (lane_ == 0) sm90::mbarrier_arrive(sm90::shared_address(barrier));
+    __syncwarp();
+  }
+
+  __device__ __forceinline__ void take_tile(const Cursor& cursor) {
+    const int active = active_chunks<Policy>(team_, cursor.tile);
+    tile_row_ = cursor.tile * kTileRows;
+    // Chunks lie in the order of their keys: the last one tells whether some row misses a key.
+    const bool hides = Policy::kMasked && team_.tiles.first_key(active - 1) + kChunkKeys >
+                                              args_.mask.key_end(tile_row_);
+    const bool last = cursor.tile + Policy::kPairs >= team_.row_tiles;
+    load_fragments();
+    // From the column warps: they have finished the tile that was here, its rows and its weights.
+    sm90::mbarrier_wait(sm90::shared_address(&shared_.tile_free[tiles_.slot]), tiles_.phase ^ 1);
+    reference_[0] = reference_[1] = -INFINITY;
+    sum_[0] = sum_[1] = 0;
+    RingCursor weights = weights_;
+    weights.template advance<Policy::kWeightSlots>(half_);
+    int j = half_;
+#pragma unroll 1
+    for (; j < active; j += kPair) {
+      const int keys = key_slot(j);
+      if (fresh_ || Policy::kStreamKeys)
+        sm90::mbarrier_wait(sm90::shared_address(&shared_.key_full[keys]),
+                            key_phase(j, cursor.round));
+      float scores[32];
+      issue(scores, keys);
+      // From a column warp: it has read the weights that were where these go.
+      sm90::mbarrier_wait(sm90::shared_address(&shared_.weight_free[weights.slot]),
+                          weights.phase ^ 1);
+      sm90::wgmma_wait<0>();
+      sm90::pin_registers(scores);
+      if (last || Policy::kStreamKeys) release(&shared_.key_free[keys]);
+      if (Policy::kMasked && hides) hide(scores, team_.tiles.first_key(j));
+      weigh(scores, j, weights.slot);
+      weights.template advance<Policy::kWeightSlots>(kPair);
+    }
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) sm90::pin_registers(queries_[step]);
+    fresh_ = false;
+    if (last) released_ = j;
+    own_chunks_ += (active + 1 - half_) / kPair;
+    publish();
+  }
+
+  /// The group's tile of queries as A operands; then its slot is free for the next tile.
+  __device__ __forceinline__ void load_fragments() {
+    sm90::mbarrier_wait(sm90::shared_address(&shared_.query_full[pair_]), own_tiles_ & 1);
+    ++own_tiles_;
+    const std::uint32_t address = sm90::shared_address(shared_.queries[pair_]) + lane_offset_;
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step)
+      sm80::ldmatrix_x4(queries_[step], (address ^ (step % 4 << 5)) + step / 4 * Policy::kBoxBytes);
+    release(&shared_.query_free[pair_]);
+    if (args_.negate) {
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) queries_[step][i] ^= 0x80008000u;
+    }
+  }
+
+  /// Where the group's chunk j lies, and the parity of its arrival.
+  __device__ __forceinline__ int key_slot(int j) const {
+    if constexpr (!Policy::kStreamKeys) return j;
+    return half_ * Policy::kGroupKeySlots + (own_chunks_ + j / kPair) % Policy::kGroupKeySlots;
+  }
+  __device__ __forceinline__ std::uint32_t key_phase(int j, int round) const {
+    if constexpr (!Policy::kStreamKeys) return round & 1;
+    return (own_chunks_ + j / kPair) / Policy::kGroupKeySlots & 1;
+  }
+
+  __device__ __forceinline__ void issue(float (&scores)[32], int slot) {
+    const std::uint64_t descriptor =
+        sm90::wgmma_descriptor(sm90::shared_address(shared_.keys[slot]));
+    sm90::wgmma_fence();
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step)
+      sm90::wgmma_registers<Element>(
+          scores, queries_[step],
+          descriptor + step % 4 * sm90::kDescriptorStep + step / 4 * (Policy::kBoxBytes >> 4),
+          step > 0);
+    sm90::wgmma_commit();
+  }
+
+  /// Scores of chunk j to weights in a slot.
+  __device__ __forceinline__ void weigh(const float (&scores)[32], int j, int slot) {
+    const bool first = j < kPair;
+    if (first) raise_reference(scores);
+    float part[2];
+    park(scores, slot, first, part);
+    // Exponents are measured from the first chunk's maximum, until later scores are so much larger
+    // that a weight might overflow.
+    const bool fits = part[0] <= kLargestWeight && part[1] <= kLargestWeight;  // false for NaN
+    if (__builtin_expect(!first && __any_sync(0xffffffffu, !fits), 0)) {
+      float factor[2] = {reference_[0], reference_[1]};
+      raise_reference(scores);
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        factor[r] = reference_[r] == -INFINITY ? 1.0f : exp2_approx(factor[r] - reference_[r]);
+        sum_[r] *= factor[r];
+      }
+#pragma unroll 1
+      for (int back = kPair; back <= j; back += kPair)
+        scale_weights(slot >= back ? slot - back : slot - back + Policy::kWeightSlots, factor);
+      park(scores, slot, true, part);
+    }
+#pragma unroll
+    for (int r = 0; r < 2; ++r) sum_[r] += part[r];
+  }
+
+  /// Gives the scores that a row does not see weight 0.
+  __device__ __forceinline__ void hide(float (&scores)[32], int first_key) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const int row = tile_row_ + 16 * warp_ + lane_ / 4 + 8 * r;
+      const int visible = static_cast<int>(args_.mask.key_end(row)) - first_key - lane_ % 4 * 2;
+#pragma unroll
+      for (int i = 0; i < 8; ++i)
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+          if (8 * i + c >= visible) scores[4 * i + 2 * r + c] = -INFINITY;
+    }
+  }
+
+  /// Moves the rows' references up to what these scores ask for.
+  __device__ __forceinline__ void raise_reference(const float (&scores)[32]) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float largest = scores[2 * r];
+#pragma unroll
+      for (int i = 0; i < 16; ++i) largest = fmaxf(largest, scores[i / 2 * 4 + 2 * r + i % 2]);
+      largest = warp_reduce<4>(largest, Max{});
+      reference_[r] = fmaxf(reference_[r], largest * args_.scale_log2 - kHeadroom);
+    }
+  }
+
+  /// Lanes give the rows of the four 8 x 8 matrices (rows 0, 8; keys 0, 8) of a 16 x 16 piece of
+  /// weights. Piece i of four lies at this address with bits 5 and 6 changed by i.
+  __device__ __forceinline__ std::uint32_t weight_address(int slot) const {
+    return sm90::shared_address(shared_.weights[slot]) + lane_offset_;
+  }
+
+  /// Multiplies this warp's rows of a chunk of weights.
+  __device__ __forceinline__ void scale_weights(int slot, const float (&factor)[2]) {
+    const std::uint32_t address = weight_address(slot);
+    const __half2 by[2] = {__float2half2_rn(factor[0]), __float2half2_rn(factor[1])};
+#pragma unroll
+    for (int piece = 0; piece < 4; ++piece) {
+      std::uint32_t packed[4];
+      sm80::ldmatrix_x4(packed, address ^ (piece << 5));
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const __half2 scaled = __hmul2(*reinterpret_cast<const __half2*>(&packed[i]), by[i % 2]);
+        packed[i] = *reinterpret_cast<const std::uint32_t*>(&scaled);
+      }
+      sm90::stmatrix_x4(address ^ (piece << 5), packed);
+    }
+  }
+
+  /// 2^(score - reference) of a chunk, rounded to fp16, into shared memory; `part` gets the sums of
+  /// what this thread computed, before rounding. `raised`: the references have seen these scores.
+  __device__ __forceinline__ void park(const float (&scores)[32],
+                                       int slot,
+                                       bool raised,
+                                       float (&part)[2]) {
+    const std::uint32_t address = weight_address(slot);
+    float origin[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      // A row without a key so far has weights 0 once that is certain; before, they come out infinite
+      // or NaN and do not fit.
+      origin[r] = raised && reference_[r] == -INFINITY ? 0.0f : reference_[r];
+      part[r] = 0;
+    }
+#pragma unroll
+    for (int piece = 0; piece < 4; ++piece) {
+      std::uint32_t packed[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {  // 8 columns: 2 piece + i / 2; row: i mod 2
+        const int r = i % 2;
+        const float* pair = scores + 4 * (2 * piece + i / 2) + 2 * r;
+        const float low = exp2_approx(fmaf(pair[0], args_.scale_log2, -origin[r]));
+        const float high = exp2_approx(fmaf(pair[1], args_.scale_log2, -origin[r]));
+        part[r] += low;
+        part[r] += high;
+        packed[i] = pack(low, high);
+      }
+      sm90::stmatrix_x4(address ^ (piece << 5), packed);
+    }
+  }
+
+  __device__ static std::uint32_t pack(float low, float high) {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const std::uint32_t*>(&pair);
+  }
+
+  /// The rows' references and sums to an exchange warp.
+  __device__ __forceinline__ void publish() {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const float sum = warp_reduce<4>(sum_[r], Sum{});
+      const int row = 16 * warp_ + lane_ / 4 + 8 * r;
+      if (lane_ % 4 == 0) {
+        shared_.sums[tiles_.slot][half_][row] = sum;
+        shared_.rows[tiles_.slot][half_][row] = __float_as_uint(reference_[r]);
+      }
+    }
+    release(&shared_.tile_full[tiles_.slot]);
+  }
+
+  const ResidentArguments& args_;
+  typename Policy::Shared& shared_;
+  const Team& team_;
+  const int pair_;
+  const int half_;  // which chunks of a tile this group takes: even or odd
+  const int warp_;  // of the group, the same for all lanes
+  const int lane_;
+  const std::uint32_t lane_offset_;  // of ldmatrix and stmatrix in 64 swizzled rows of 128 bytes
+
+  std::uint32_t queries_[kSteps][4];  // A operands
+  float reference_[2];                // of this lane's two rows, log2
+  float sum_[2];                      // of this thread's weights
+  RingCursor weights_;                // of the tile's first chunk
+  RingCursor tiles_;
+  int tile_row_ = 0;   // first row of the tile
+  bool fresh_ = true;  // the group's first tile of a head: keys may not have arrived yet
+  int released_ = 0;   // chunks from here on the group's last tile of the head has not given back
+  std::uint32_t own_chunks_ = 0;  // that this group has taken before
+  std::uint32_t own_tiles_ = 0;
+};
+
+}  // namespace attn::colreduce

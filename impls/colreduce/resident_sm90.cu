@@ -1,0 +1,132 @@
+// Host side of the row-resident kernels: what they take, their workspace, their launch.
+#include <cfloat>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "harness/core/cuda_check.h"
+#include "impls/colreduce/resident_choices.h"
+#include "impls/colreduce/resident_exchange.cuh"
+#include "impls/colreduce/resident_sm90.h"
+#include "impls/common/tensor_map.h"
+
+namespace attn::colreduce {
+namespace {
+
+ResidentKernel kernel_for(const ColReduce::Problem& problem, ResidentKernels kernels) {
+  const bool masked = problem.attention_mask().diagonal < problem.N || problem.N % kChunkKeys != 0;
+  return kernels(problem.dtype, problem.D,
+                 {.is_max = problem.reduction == Reduction::kMax, .masked = masked});
+}
+
+TeamChoice team_for(const ColReduce::Problem& problem,
+                    const DeviceInfo& device,
+                    const ResidentKernel& kernel) {
+  return choose_team(problem.B * problem.H, (problem.N + kChunkKeys - 1) / kChunkKeys,
+                     device.sm_count, kernel.chunks);
+}
+
+/// Elements of 8 bytes before `results`, before `done`, and in all.
+struct WorkspaceLayout {
+  std::size_t results;
+  std::size_t done;
+  std::size_t end;
+};
+
+WorkspaceLayout layout_of(const TeamChoice& team) {
+  constexpr std::size_t kPackets = std::size_t{kPacketSlots} * kTileRows;
+  const auto ctas = static_cast<std::size_t>(team.ranks) * static_cast<std::size_t>(team.teams);
+  const std::size_t results = ctas * kPackets;
+  const std::size_t done =
+      results + (team.ranks > kDirectRanks ? static_cast<std::size_t>(team.teams) * kPackets : 0);
+  return {results, done, done + ctas};
+}
+
+}  // namespace
+
+Support resident_supports(const ColReduce::Problem& problem,
+                          const DeviceInfo& device,
+                          ResidentKernels kernels) {
+  if (device.sm != 90) return Support::no("needs sm_90");
+  if (problem.dtype == DType::kF32) return Support::no("dtype must be f16 or bf16");
+  if (problem.D % 8 != 0) return Support::no("D must be a multiple of 8");
+  if (problem.D > 128) return Support::no("D must be at most 128");
+  const std::vector<TensorSpec> specs = ColReduce::tensor_specs(problem);
+  for (std::size_t i = 0; i < 2; ++i)  // q and k
+    if (Support support = tensor_map_supports(specs[i]); !support) return support;
+  const ResidentKernel kernel = kernel_for(problem, kernels);
+  const std::int64_t most_keys = std::int64_t{device.sm_count} * kernel.chunks * kChunkKeys;
+  if (problem.N > most_keys)
+    return Support::no("N must be at most " + std::to_string(most_keys) +
+                       ": the weights of a row stay on chip");
+  if (problem.M > std::int64_t{1} << 30) return Support::no("M must be at most 2^30");
+  constexpr std::int64_t kTileLimit = std::int64_t{1} << 31;  // tiles are numbered in 32 bits
+  if (problem.B * problem.H >= kTileLimit ||
+      problem.B * problem.H * ((problem.M + kTileRows - 1) / kTileRows) >= kTileLimit)
+    return Support::no("B * H * ceil(M / 64) must be below 2^31");
+  if (device.shared_bytes_per_block < static_cast<std::size_t>(kernel.shared_bytes))
+    return Support::no("needs " + std::to_string(kernel.shared_bytes) + " bytes of shared memory");
+  return Support::yes();
+}
+
+std::size_t resident_workspace_bytes(const ColReduce::Problem& problem,
+                                     const DeviceInfo& device,
+                                     ResidentKernels kernels) {
+  return layout_of(team_for(problem, device, kernel_for(problem, kernels))).end *
+         sizeof(std::uint64_t);
+}
+
+Launch plan_resident(const ColReduce::Problem& problem,
+                     const ColReduce::Tensors& tensors,
+                     Workspace workspace,
+                     const DeviceInfo& device,
+                     ResidentKernels kernels) {
+  const ResidentKernel kernel = kernel_for(problem, kernels);
+  const TeamChoice team = team_for(problem, device, kernel);
+  const TensorMap q = make_tensor_map(tensors.q, kTileRows);
+  const TensorMap k = make_tensor_map(tensors.k, kChunkKeys);
+  const double scale = problem.scale_value();
+  const WorkspaceLayout layout = layout_of(team);
+
+  ResidentArguments arguments{};
+  arguments.q = q.map;
+  arguments.k = k.map;
+  arguments.q_head_step = q.head_step;
+  arguments.q_batch_step = q.batch_step;
+  arguments.k_head_step = k.head_step;
+  arguments.k_batch_step = k.batch_step;
+  arguments.sharing = static_cast<std::uint32_t>(problem.H / problem.key_heads());
+  arguments.H = static_cast<std::uint32_t>(problem.H);
+  arguments.heads = static_cast<std::uint32_t>(problem.B * problem.H);
+  arguments.ranks = team.ranks;
+  arguments.teams = team.teams;
+  arguments.mask = problem.attention_mask();
+  // A scale of 0 would make NaN of the -inf that stands for a hidden score.
+  arguments.scale_log2 = std::fmax(static_cast<float>(std::fabs(scale) * kLog2E), FLT_MIN);
+  arguments.negate = scale < 0;
+  arguments.out = tensors.out.data;
+  arguments.out_dtype = problem.out_dtype;
+  arguments.divisor = divisor_of(problem);
+  arguments.packets = static_cast<std::uint64_t*>(workspace.data);
+  arguments.results = arguments.packets + layout.results;
+  arguments.done = arguments.packets + layout.done;
+
+  CUDA_CHECK(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  kernel.shared_bytes));
+  const dim3 grid(static_cast<unsigned>(team.ranks * team.teams));
+  return {.enqueue =
+              [=](Stream stream) {
+                // Cooperative: all CTAs are resident, so that those who wait for packets wait for
+                // CTAs that run.
+                ResidentArguments copy = arguments;
+                void* parameters[] = {&copy};
+                CUDA_CHECK(cudaLaunchCooperativeKernel(
+                    kernel.function, grid, dim3(static_cast<unsigned>(kernel.threads)), parameters,
+                    static_cast<std::size_t>(kernel.shared_bytes),
+                    static_cast<cudaStream_t>(stream.handle)));
+              },
+          .note = std::to_string(team.teams) + " teams of " + std::to_string(team.ranks) + " CTAs",
+          .kernels = {{kernel.function, static_cast<std::size_t>(kernel.shared_bytes)}}};
+}
+
+}  // namespace attn::colreduce

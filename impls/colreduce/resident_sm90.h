@@ -1,0 +1,72 @@
+// The row-resident kernel of sm_90 as host code sees it: its arguments, its instantiations, and how
+// one_pass_sm90 and split_k_sm90 bind it to a problem.
+#pragma once
+
+#include <cuda.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "harness/core/backend.h"
+#include "impls/colreduce/mma_sm80.h"
+#include "reference/attention_mask.h"
+#include "reference/colreduce/contract.h"
+
+namespace attn::colreduce {
+
+struct ResidentArguments {
+  CUtensorMap q;  // boxes of 64 rows and 64 columns
+  CUtensorMap k;
+  int q_head_step, q_batch_step;  ///< 0 where an axis repeats the same elements
+  int k_head_step, k_batch_step;
+  std::uint32_t sharing;  ///< query heads that read the same key head
+  std::uint32_t H;        ///< query heads
+  std::uint32_t heads;    ///< B * H
+  int ranks;              ///< CTAs of a team
+  int teams;              ///< heads under way at a time
+  AttentionMask mask;
+  float scale_log2;  ///< |scale| * log2(e)
+  bool negate;       ///< the scale is negative: queries change their sign
+  void* out;         // [B, H, N]
+  DType out_dtype;
+  Divisor divisor;
+  std::uint64_t* packets;  // [teams, ranks, kPacketSlots, 64]: what every rank tells its team
+  std::uint64_t* results;  // [teams, kPacketSlots, 64]: combined over the team
+  std::uint64_t* done;     // [teams, ranks]: heads that a rank has finished
+};
+
+/// One instantiation and how it wants to be launched: one CTA an SM, all of them at once.
+struct ResidentKernel {
+  const void* function = nullptr;
+  int threads = 0;
+  int shared_bytes = 0;
+  int chunks = 0;  ///< chunks of 64 keys that a CTA can own
+};
+
+/// What an instantiation is made for, besides the type and D.
+struct ResidentVariant {
+  bool is_max = false;
+  bool masked = false;  ///< some score may be hidden: by a mask, or past the last key in its chunk
+};
+
+/// The kernel that keeps the keys of a head on chip while its queries stream past, for D components,
+/// at most 128. Dtypes are f16 and bf16.
+ResidentKernel one_pass_kernel(DType dtype, std::int64_t D, ResidentVariant variant);
+/// The kernel for one tile of queries a head, past which the keys stream.
+ResidentKernel split_k_kernel(DType dtype, std::int64_t D, ResidentVariant variant);
+using ResidentKernels = ResidentKernel (*)(DType, std::int64_t, ResidentVariant);
+
+/// What both backends take: f16 and bf16, D a multiple of 8 up to 128, views that the copy engine
+/// takes, keys of a head that fit on the device; sm_90.
+Support resident_supports(const ColReduce::Problem&, const DeviceInfo&, ResidentKernels);
+
+/// Packets, results and counters: at most 4 MiB on 132 SMs.
+std::size_t resident_workspace_bytes(const ColReduce::Problem&, const DeviceInfo&, ResidentKernels);
+
+Launch plan_resident(const ColReduce::Problem&,
+                     const ColReduce::Tensors&,
+                     Workspace,
+                     const DeviceInfo&,
+                     ResidentKernels);
+
+}  // namespace attn::colreduce

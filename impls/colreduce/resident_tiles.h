@@ -1,0 +1,57 @@
+// How the row-resident kernels divide a head: which keys a CTA owns, which query tiles it takes.
+// Pure functions, the same on host and device.
+#pragma once
+
+#include <cstdint>
+
+#include "harness/core/host_device.h"
+#include "reference/attention_mask.h"
+
+namespace attn::colreduce {
+
+inline constexpr int kTileRows = 64;   ///< queries of a tile: the rows of one wgmma
+inline constexpr int kChunkKeys = 64;  ///< keys of a chunk: the columns of one wgmma
+
+/// The CTAs of a team share a head: rank r owns chunk r of the first `ranks` chunks, then, going
+/// back, chunk 2 ranks - 1 - r, and so on in a zigzag. Under a causal mask a tile sees a prefix of
+/// the chunks, so that the ranks of a team always work on equally many of them, give or take one.
+struct TeamTiles {
+  AttentionMask mask;
+  int ranks = 1;
+  int rank = 0;
+
+  ATTN_HOST_DEVICE constexpr int tiles() const {
+    return static_cast<int>((mask.M + kTileRows - 1) / kTileRows);
+  }
+  /// First key of this rank's chunk j.
+  ATTN_HOST_DEVICE constexpr int first_key(int j) const {
+    return (j * ranks + (j % 2 == 0 ? rank : ranks - 1 - rank)) * kChunkKeys;
+  }
+  /// Chunks of the head, over all ranks, that some query of the tile sees.
+  ATTN_HOST_DEVICE constexpr int visible_chunks(int tile) const {
+    if (mask.diagonal >= mask.N) return static_cast<int>((mask.N + kChunkKeys - 1) / kChunkKeys);
+    const std::int64_t end = static_cast<std::int64_t>(tile + 1) * kTileRows;
+    const std::int64_t keys = mask.key_end((end < mask.M ? end : mask.M) - 1);
+    return static_cast<int>((keys + kChunkKeys - 1) / kChunkKeys);
+  }
+  /// How many of this rank's chunks, at most kMost, are among the `visible` first of the head.
+  template <int kMost>
+  ATTN_HOST_DEVICE constexpr int own_chunks(int visible) const {
+    int count = 0;
+    for (int j = 0; j < kMost; ++j) count += first_key(j) < visible * kChunkKeys ? 1 : 0;
+    return count;
+  }
+  /// Ranks that own a visible chunk: those below this number.
+  ATTN_HOST_DEVICE constexpr int participants(int visible) const {
+    return visible < ranks ? visible : ranks;
+  }
+  /// First tile that this rank takes part in; from there it takes all. tiles() when there is none.
+  ATTN_HOST_DEVICE constexpr int first_tile() const {
+    const std::int64_t key = static_cast<std::int64_t>(rank) * kChunkKeys;
+    if (key >= mask.N) return tiles();
+    const std::int64_t query = mask.query_begin(key);
+    return query >= mask.M ? tiles() : static_cast<int>(query / kTileRows);
+  }
+};
+
+}  // namespace attn::colreduce

@@ -1,0 +1,48 @@
+// The column reduction for few queries: one_pass_sm90 turned into a stream over the keys.
+//
+// Computes what one_pass_sm90 does for heads of at most 64 queries, whose single tile leaves nothing
+//   to keep keys for: they stream through rings, each read from HBM once.
+// Mapping: as one_pass_sm90 with one pair of score groups; a tile is a head, so that the exchange of
+//   one head goes on under the next ones.
+// Memory: 96 KiB of keys on their way, one tile of queries, 13 chunks of weights (8 KiB each); one
+//   CTA an SM. The workspace holds packets of 8 bytes, at most 4 MiB.
+// Traffic: the keys once, from HBM, which is the limit to expect; the queries once a CTA, from L2.
+// Rounding: as one_pass_sm90.
+// Source: as one_pass_sm90.
+#include "impls/colreduce/resident_sm90.h"
+#include "impls/colreduce/resident_tiles.h"
+
+namespace attn::colreduce {
+namespace {
+
+Support supports(const ColReduce::Problem& problem, const DeviceInfo& device) {
+  if (problem.M > kTileRows) return Support::no("M must be at most 64");
+  return resident_supports(problem, device, split_k_kernel);
+}
+
+std::size_t workspace_bytes(const ColReduce::Problem& problem, const DeviceInfo& device) {
+  return resident_workspace_bytes(problem, device, split_k_kernel);
+}
+
+Launch plan(const ColReduce::Problem& problem,
+            const ColReduce::Tensors& tensors,
+            Workspace workspace,
+            const DeviceInfo& device) {
+  return plan_resident(problem, tensors, workspace, device, split_k_kernel);
+}
+
+}  // namespace
+
+extern constinit const Backend<ColReduce> split_k_sm90;
+constinit const Backend<ColReduce> split_k_sm90 = {
+    .info = {.id = "split_k_sm90",
+             .summary = "few queries: keys stream past one tile, read once from HBM",
+             .memory = MemorySpace::kDevice,
+             .math = "16-bit wgmma, fp32 accumulate, ex2.approx, fp16 weights",
+             .numerics = NumericsClass::kHalfWeights,
+             .deterministic = true},
+    .supports = supports,
+    .workspace_bytes = workspace_bytes,
+    .plan = plan};
+
+}  // namespace attn::colreduce

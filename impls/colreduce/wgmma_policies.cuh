@@ -1,0 +1,53 @@
+// Tile sizes of the wgmma passes, per zero-padded head dimension. They decide speed only.
+#pragma once
+
+#include <cstdint>
+
+#include "harness/core/dispatch.h"
+#include "impls/colreduce/wgmma_pipeline.cuh"
+
+namespace attn::colreduce {
+
+// Four warpgroups of at most 128 registers: four warps a scheduler, so that one warp's exponentials
+// run under another's products. At D = 256 the stationary rows alone take 64 registers.
+// D, streamed rows, stages, chunk, accumulators, tiles a run, in turns:
+template <int kD>
+struct WgmmaRowPolicy;
+template <>
+struct WgmmaRowPolicy<64> : WgmmaPolicy<64, wgmma_stream_rows(64), 8, 128, 1, 1, true> {};
+template <>
+struct WgmmaRowPolicy<128> : WgmmaPolicy<128, wgmma_stream_rows(128), 4, 128, 1, 1, true> {};
+template <>
+struct WgmmaRowPolicy<256> : WgmmaPolicy<256, wgmma_stream_rows(256), 3, 64, 1, 1, true> {};
+
+template <int kD>
+struct WgmmaColumnPolicy;
+template <>
+struct WgmmaColumnPolicy<64> : WgmmaPolicy<64, wgmma_stream_rows(64), 8, 128, 1, 1, true> {};
+template <>
+struct WgmmaColumnPolicy<128> : WgmmaPolicy<128, wgmma_stream_rows(128), 4, 128, 1, 1, true> {};
+template <>
+struct WgmmaColumnPolicy<256> : WgmmaPolicy<256, wgmma_stream_rows(256), 3, 64, 1, 1, true> {};
+
+/// Calls `function(std::integral_constant<int, kD>{})` for the smallest kD that holds D.
+template <class Function>
+void dispatch_padded(std::int64_t D, Function&& function) {
+  dispatch<64, 128, 256>(D <= 64 ? 64 : D <= 128 ? 128 : 256, function);
+}
+
+template <class Element, class Policy, class Pass>
+WgmmaKernel wgmma_kernel_of() {
+  return {.function = reinterpret_cast<const void*>(&wgmma_pass<Element, Policy, Pass>),
+          .threads = Policy::kThreads,
+          .shared_bytes = WgmmaLayout<Policy, Pass>::kBytes,
+          .stream_rows = Policy::kStreamRows,
+          .stages = Policy::kStages};
+}
+
+template <class Policy, class Pass>
+WgmmaKernel wgmma_kernel(DType dtype) {
+  return dtype == DType::kF16 ? wgmma_kernel_of<__half, Policy, Pass>()
+                              : wgmma_kernel_of<__nv_bfloat16, Policy, Pass>();
+}
+
+}  // namespace attn::colreduce
