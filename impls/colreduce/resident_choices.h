@@ -1,4 +1,5 @@
-// How many CTAs share a head in the row-resident kernels: a pure function of the shape and the device.
+// How many CTAs share a head in the row-resident kernels: a pure function of the shape and the
+// device.
 #pragma once
 
 #include <algorithm>

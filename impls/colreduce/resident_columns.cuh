@@ -1,5 +1,5 @@
-// The column warps of the row-resident kernel: they reduce the weights in shared memory over the queries,
-// every key in one warp, tiles in order.
+// The column warps of the row-resident kernel: they reduce the weights in shared memory over the
+// queries, every key in one warp, tiles in order.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -42,7 +42,7 @@ class ColumnWarp {
     for (Cursor cursor(team_); cursor.head < args_.heads;) {
       const int active = active_chunks<Policy>(team_, cursor.tile);
       // From an exchange warp: the tile's factors; its weights are older.
-      sm90::mbarrier_wait(sm90::shared_address(&shared_.factor_full[tiles.slot]), tiles.phase);
+      wait_together(shared_.factor_full[tiles.slot], tiles.phase);
       take_factors(tiles.slot);
 #pragma unroll
       for (int own = 0; own < kOwnChunks; ++own) {
@@ -133,6 +133,7 @@ class ColumnWarp {
                                      : columns[half + i][r] + (part[i][2 * r] + part[i][2 * r + 1]);
     }
     __syncwarp();
+    // To a score group: the slot may be written again.
     if (lane_ == 0) sm90::mbarrier_arrive(sm90::shared_address(&shared_.weight_free[weight_slot]));
   }
 

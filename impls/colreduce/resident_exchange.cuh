@@ -2,12 +2,12 @@
 // bytes in global memory, {log2 of a sum, number of the tile}, which readers poll.
 //
 // A packet is valid when it carries its tile's number, which no other tile of the launch has, and
-// packets start at zero: neither order nor fences nor flags are needed. The slots are a ring. A rank
-// is at most kMostTileSlots tiles ahead of its own column warps, which have then seen the packets of
-// all ranks: hence no rank still reads a slot that is 2 kMostTileSlots + 1 tiles old. That holds as
-// long as the same ranks take part. Where a mask keeps late keys' ranks from the first tiles of a
-// head, heads take the two halves of the ring in turn, and a rank begins a head only when all have
-// finished the last but one.
+// packets start at zero: neither order nor fences nor flags are needed. The slots are a ring. A
+// rank is at most kMostTileSlots tiles ahead of its own column warps, which have then seen the
+// packets of all ranks: hence no rank still reads a slot that is 2 kMostTileSlots + 1 tiles old.
+// That holds as long as the same ranks take part. Where a mask keeps late keys' ranks from the
+// first tiles of a head, heads take the two halves of the ring in turn, and a rank begins a head
+// only when all have finished the last but one.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -53,12 +53,13 @@ __device__ inline std::uint64_t* results_of(const ResidentArguments& args,
   return args.results + (team.team * kPacketSlots + slot) * kTileRows;
 }
 
-/// Waits until every rank has finished `heads` heads. A whole warp calls it.
+/// Waits until every rank that has tiles at all has finished `heads` heads. A whole warp calls it.
 __device__ inline void wait_for_heads(const ResidentArguments& args,
                                       const Team& team,
                                       int heads,
                                       int lane) {
-  for (int rank = lane; rank < args.ranks; rank += 32) {
+  const int ranks = team.tiles.participants(team.tiles.visible_chunks(team.row_tiles - 1));
+  for (int rank = lane; rank < ranks; rank += 32) {
     while (sm90::load_acquire(args.done + team.team * args.ranks + rank) <
            static_cast<std::uint64_t>(heads)) {
     }
@@ -84,10 +85,11 @@ class ExchangeWarp {
     int turn = 0;  // the warp that takes the next tile
     for (Cursor cursor(team_); cursor.head < args_.heads; cursor.advance(team_, args_.teams)) {
       // From a pair of score groups: weights, references and sums. Every warp sees every phase.
-      sm90::mbarrier_wait(sm90::shared_address(&shared_.tile_full[slots.slot]), slots.phase);
+      wait_together(shared_.tile_full[slots.slot], slots.phase);
       if (turn == warp_) {
         const int ranks = active_ranks<Policy>(team_, cursor.tile);
-        // Before a rank begins a head in a half of the ring, all must be done with the last one there.
+        // Before a rank begins a head in a half of the ring, all must be done with the last one
+        // there.
         if (cursor.uneven && cursor.round >= 2)
           wait_for_heads(args_, team_, cursor.round - 1, lane_);
         publish(cursor, slots.slot);
@@ -100,7 +102,7 @@ class ExchangeWarp {
         }
         put_factors(lse, cursor, slots.slot);
       }
-      turn = turn + 1 == kExchangeWarps ? 0 : turn + 1;
+      turn = turn + 1 == Policy::kExchangeWarps ? 0 : turn + 1;
       slots.template advance<Policy::kTileSlots>();
     }
   }

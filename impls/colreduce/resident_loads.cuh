@@ -1,5 +1,5 @@
-// The loading warp of the row-resident kernel: queries and keys through the copy engine, in the order
-// in which the score groups need them.
+// The loading warp of the row-resident kernel: queries and keys through the copy engine, in the
+// order in which the score groups need them.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@
 namespace attn::colreduce {
 
 /// One thread runs it. Tiles of queries go round a few slots. Resident keys are replaced chunk by
-/// chunk
+/// chunk as the last score groups of a head are done with them; streamed keys go through a ring for
+/// each group of the pair.
 template <class Policy>
 class Loader {
  public:
@@ -23,9 +24,8 @@ class Loader {
   /// Loads until a slot is needed that somebody must give back first.
   __device__ __forceinline__ void begin() {
     if (team_.first_tile == team_.row_tiles) return;
-    constexpr int kKeys = Policy::kKeySlots;
     load_queries();
-    while (chunk_ < team_.used_chunks && chunk_ < kKeys) load_keys();
+    while (chunk_ < team_.used_chunks && chunk_ < Policy::kKeySlots) load_keys();
   }
 
   __device__ __forceinline__ void run() {

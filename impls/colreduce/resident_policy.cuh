@@ -3,17 +3,16 @@
 
 #include <cstdint>
 
+#include "impls/arch/sm90/mbarrier.cuh"
 #include "impls/colreduce/resident_sm90.h"
 #include "impls/colreduce/resident_tiles.h"
 
 namespace attn::colreduce {
 
-/// Warpgroups of a CTA: pairs of score groups turn a tile of queries and the CTA's keys into weights,
-/// one the even chunks and one the odd; service warps load tiles and learn the rows' normalisers
-/// from the team; column warps reduce the weights over the queries.
+/// Warpgroups of a CTA: pairs of score groups turn a tile of queries and the CTA's keys into
+/// weights, one the even chunks and one the odd; service warps load tiles and learn the rows'
+/// normalisers from the team; column warps reduce the weights over the queries.
 inline constexpr int kPair = 2;
-inline constexpr int kOtherGroups = 2;
-inline constexpr int kExchangeWarps = 3;  // of the service warps; the last one loads
 inline constexpr int kColumnWarps = 4;
 
 /// Sizes, in tiles of 64 queries and chunks of 64 keys.
@@ -22,6 +21,7 @@ template <int kD_,
           int kChunks_,
           int kKeySlots_,
           int kWeightSlots_,
+          int kServiceGroups_,
           bool kStreamKeys_,
           bool kMasked_>
 struct ResidentPolicy {
@@ -31,31 +31,34 @@ struct ResidentPolicy {
   static constexpr int kKeySlots = kKeySlots_;        // chunks of keys in shared memory
   static constexpr int kWeightSlots = kWeightSlots_;  // chunks of weights in shared memory
   static constexpr int kScoreGroups = kPair * kPairs;
+  static constexpr int kServiceGroups = kServiceGroups_;
+  static constexpr int kExchangeWarps = 4 * kServiceGroups - 1;  // the last service warp loads
   /// Whether some score may be hidden: by a mask, or past the last key in its chunk.
   static constexpr bool kMasked = kMasked_;
   /// Keys stream through rings, one a score group, instead of staying for all tiles of a head.
   static constexpr bool kStreamKeys = kStreamKeys_;
 
+  static constexpr int kOtherGroups = kServiceGroups + 1;
   static constexpr int kThreads = 128 * (kScoreGroups + kOtherGroups);
   /// Registers of a thread at launch: an SM's, in steps of eight; and what the roles go on with.
   static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
-  static constexpr int kOtherRegisters = kScoreGroups == 4 ? 48 : 56;
-  static constexpr int kScoreRegisters =
-      (kLaunchRegisters * (kScoreGroups + kOtherGroups) - kOtherRegisters * kOtherGroups) /
-      kScoreGroups / 8 * 8;
+  static constexpr int kPool = kLaunchRegisters * (kScoreGroups + kOtherGroups);
+  static constexpr int kScoreRegisters = kPairs == 1 ? 136 : 96;
+  static constexpr int kOtherRegisters =
+      (kPool - kScoreRegisters * kScoreGroups) / kOtherGroups / 8 * 8;
 
   static constexpr int kBoxes = kD / 64;  // tensor-map boxes a tile or chunk
   static constexpr int kBoxBytes = 64 * 128;
   static constexpr int kTileBytes = kBoxes * kBoxBytes;  // of queries, and of a chunk of keys
   static constexpr int kWeightBytes = kTileRows * kChunkKeys * 2;
   static constexpr int kGroupKeySlots = kKeySlots / kPair;  // of a ring
-  /// Tiles whose weights may wait for their normaliser. So few that a score group is never two turns
-  /// of the ring of weights ahead of the column warps, which a barrier's parity could not tell; and
-  /// at most kMostTileSlots, on which the packets' lifetime depends.
+  /// Tiles whose weights may wait for their normaliser. So few that a score group is never two
+  /// turns of the ring of weights ahead of the column warps, which a barrier's parity could not
+  /// tell; and at most kMostTileSlots, on which the packets' lifetime depends.
   static constexpr int kTurns = 2 * kWeightSlots / kChunks - 1;
   static constexpr int kMostTileSlots = 8;
   static constexpr int kTileSlots = kTurns < kMostTileSlots ? kTurns : kMostTileSlots;
-  static constexpr int kPoisonSlots = 2 * kMostTileSlots;
+  static constexpr int kPoisonSlots = 4 * kMostTileSlots;
 
   struct Shared {
     unsigned char keys[kKeySlots][kTileBytes];
@@ -166,6 +169,13 @@ struct TileCursor {
     }
   }
 };
+
+/// Waits for a barrier's phase and gathers the warp again: its lanes may leave the wait one by one,
+/// but matrix loads, stores and products need them together.
+__device__ __forceinline__ void wait_together(const std::uint64_t& barrier, std::uint32_t parity) {
+  sm90::mbarrier_wait(sm90::shared_address(&barrier), parity);
+  __syncwarp();
+}
 
 /// A place in a ring of slots with the parity of its turn.
 struct RingCursor {

@@ -1,5 +1,6 @@
 // The score groups of the row-resident kernel: scores of a query tile against the CTA's chunks of
-// keys, their exponentials into shared memory, the tile's part of each row's normaliser to the team.
+// keys, their exponentials into shared memory, the tile's part of each row's normaliser to the
+// team.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -8,6 +9,7 @@
 #include <cstdint>
 
 #include "impls/arch/sm80/ldmatrix.cuh"
+#include "impls/arch/sm90/fence.cuh"
 #include "impls/arch/sm90/stmatrix.cuh"
 #include "impls/arch/sm90/wgmma.cuh"
 #include "impls/colreduce/resident_exchange.cuh"
@@ -83,7 +85,7 @@ class ScoreGroup {
   __device__ __forceinline__ void pass_keys(int round) {
 #pragma unroll 1
     for (int j = released_ ? released_ : half_; j < team_.used_chunks; j += kPair) {
-      sm90::mbarrier_wait(sm90::shared_address(&shared_.key_full[j]), round & 1);
+      wait_together(shared_.key_full[j], round & 1);
       release(&shared_.key_free[j]);
     }
     released_ = 0;
@@ -105,7 +107,7 @@ class ScoreGroup {
     const bool last = cursor.tile + Policy::kPairs >= team_.row_tiles;
     load_fragments();
     // From the column warps: they have finished the tile that was here, its rows and its weights.
-    sm90::mbarrier_wait(sm90::shared_address(&shared_.tile_free[tiles_.slot]), tiles_.phase ^ 1);
+    wait_together(shared_.tile_free[tiles_.slot], tiles_.phase ^ 1);
     reference_[0] = reference_[1] = -INFINITY;
     sum_[0] = sum_[1] = 0;
     RingCursor weights = weights_;
@@ -114,16 +116,16 @@ class ScoreGroup {
 #pragma unroll 1
     for (; j < active; j += kPair) {
       const int keys = key_slot(j);
-      if (fresh_ || Policy::kStreamKeys)
-        sm90::mbarrier_wait(sm90::shared_address(&shared_.key_full[keys]),
-                            key_phase(j, cursor.round));
+      // Under a mask the first tile of a head need not see all chunks.
+      if (fresh_ || Policy::kMasked || Policy::kStreamKeys)
+        wait_together(shared_.key_full[keys], key_phase(j, cursor.round));
       float scores[32];
       issue(scores, keys);
       // From a column warp: it has read the weights that were where these go.
-      sm90::mbarrier_wait(sm90::shared_address(&shared_.weight_free[weights.slot]),
-                          weights.phase ^ 1);
+      wait_together(shared_.weight_free[weights.slot], weights.phase ^ 1);
       sm90::wgmma_wait<0>();
       sm90::pin_registers(scores);
+      if (j == half_) give_back_queries();
       if (last || Policy::kStreamKeys) release(&shared_.key_free[keys]);
       if (Policy::kMasked && hides) hide(scores, team_.tiles.first_key(j));
       weigh(scores, j, weights.slot);
@@ -131,21 +133,29 @@ class ScoreGroup {
     }
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) sm90::pin_registers(queries_[step]);
+    if (active <= half_) give_back_queries();
     fresh_ = false;
     if (last) released_ = j;
     own_chunks_ += (active + 1 - half_) / kPair;
     publish();
   }
 
-  /// The group's tile of queries as A operands; then its slot is free for the next tile.
+  /// The loader may overwrite the tile's slot. Not before the first products have ended, which have
+  /// read the fragments: an arrival just behind the matrix loads lets the copy engine overtake
+  /// them.
+  __device__ __forceinline__ void give_back_queries() {
+    sm90::fence_async_shared();  // this thread's loads before the copy engine's writes
+    release(&shared_.query_free[pair_]);
+  }
+
+  /// The group's tile of queries as A operands.
   __device__ __forceinline__ void load_fragments() {
-    sm90::mbarrier_wait(sm90::shared_address(&shared_.query_full[pair_]), own_tiles_ & 1);
+    wait_together(shared_.query_full[pair_], own_tiles_ & 1);
     ++own_tiles_;
     const std::uint32_t address = sm90::shared_address(shared_.queries[pair_]) + lane_offset_;
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
       sm80::ldmatrix_x4(queries_[step], (address ^ (step % 4 << 5)) + step / 4 * Policy::kBoxBytes);
-    release(&shared_.query_free[pair_]);
     if (args_.negate) {
 #pragma unroll
       for (int step = 0; step < kSteps; ++step)
@@ -262,8 +272,8 @@ class ScoreGroup {
     float origin[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      // A row without a key so far has weights 0 once that is certain; before, they come out infinite
-      // or NaN and do not fit.
+      // A row without a key so far has weights 0 once that is certain; before, they come out
+      // infinite or NaN and do not fit.
       origin[r] = raised && reference_[r] == -INFINITY ? 0.0f : reference_[r];
       part[r] = 0;
     }

@@ -49,8 +49,8 @@ struct ResidentVariant {
   bool masked = false;  ///< some score may be hidden: by a mask, or past the last key in its chunk
 };
 
-/// The kernel that keeps the keys of a head on chip while its queries stream past, for D components,
-/// at most 128. Dtypes are f16 and bf16.
+/// The kernel that keeps the keys of a head on chip while its queries stream past, for D
+/// components, at most 128. Dtypes are f16 and bf16.
 ResidentKernel one_pass_kernel(DType dtype, std::int64_t D, ResidentVariant variant);
 /// The kernel for one tile of queries a head, past which the keys stream.
 ResidentKernel split_k_kernel(DType dtype, std::int64_t D, ResidentVariant variant);

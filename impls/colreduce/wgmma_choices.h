@@ -56,9 +56,9 @@ ATTN_HOST_DEVICE constexpr std::uint32_t index_of_round(std::uint32_t round,
 }
 
 /// Heads of a group. Without a diagonal all items are equally long, and the units of one head,
-/// which stream the same rows, run together. Under one, long items of many heads come before short ones;
-/// a group's streamed rows should stay in half of L2, unless heads are so large that several CTAs
-/// stream each at a time anyway.
+/// which stream the same rows, run together. Under one, long items of many heads come before short
+/// ones; a group's streamed rows should stay in half of L2, unless heads are so large that several
+/// CTAs stream each at a time anyway.
 constexpr std::uint32_t choose_group(bool diagonal,
                                      std::int64_t heads,
                                      std::int64_t stream_bytes,  ///< of one head
@@ -94,8 +94,8 @@ struct RowSplits {
 /// Scratch memory beyond the 4 B H M bytes of lse.
 inline constexpr std::int64_t kExtraBytes = std::int64_t{4} << 20;
 
-/// Floats from one head's lse to the next: the copy engine takes boxes that start at multiples of 16
-/// bytes.
+/// Floats from one head's lse to the next: the copy engine takes boxes that start at multiples of
+/// 16 bytes.
 constexpr std::int64_t lse_pitch(std::int64_t M) { return (M + 3) / 4 * 4; }
 constexpr std::int64_t lse_bytes_of(const RowSplitShape& shape) {
   return 4 * shape.heads * lse_pitch(shape.M);

@@ -14,6 +14,7 @@
 #include "impls/arch/sm90/atomic.cuh"
 #include "impls/arch/sm90/barrier.cuh"
 #include "impls/arch/sm90/dependent_launch.cuh"
+#include "impls/arch/sm90/fence.cuh"
 #include "impls/arch/sm90/mbarrier.cuh"
 #include "impls/arch/sm90/wgmma.cuh"
 #include "impls/colreduce/wgmma_tiles.cuh"
@@ -84,6 +85,9 @@ struct WgmmaWarp {
       const int piece = k % 4 * 2 + lane / 16;
       sm80::ldmatrix_x4(rows[k], base + k / 4 * Policy::kRows * 128 + ((piece ^ row % 8) * 16));
     }
+    // The fragments before what the copy engine writes over them: without the fence it overtakes
+    // loads that are still on their way (README.md, "one_pass_sm90").
+    sm90::fence_async_shared();
     sm90::fence_cta();
     __syncwarp();  // all lanes: they have read their fragments and the item of the round before
     give_back(&loader.control.stationary_released, [&] { loader.load_stationary(); });

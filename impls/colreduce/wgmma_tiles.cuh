@@ -91,8 +91,8 @@ struct WgmmaLayout {
   static_assert(kBytes <= 227 * 1024, "what a CTA may have on sm_90");
 };
 
-/// Writes item `index`, or none (tiles = -1) past the last. Field by field to shared memory: callers
-/// hold their scores in registers.
+/// Writes item `index`, or none (tiles = -1) past the last. Field by field to shared memory:
+/// callers hold their scores in registers.
 template <class Policy, class Pass>
 __device__ void decode_item(const WgmmaArguments& args, std::uint32_t index, WgmmaItem& item) {
   if (index >= args.items) {

@@ -260,6 +260,36 @@ void add_tiles(Cases& cases) {
   }
 }
 
+/// At most one tile of 64 queries: chunks of 64 keys that fill up, spill over or need several CTAs,
+/// and more heads than a GPU works on at once. Masks, types and reductions in turn; each shape has
+/// another mask first, so that every third case has them all.
+void add_few_queries(Cases& cases) {
+  const Problem shapes[] = {
+      {.M = 1, .N = 64, .D = 128},
+      {.H = 2, .M = 1, .N = 300, .D = 64},
+      {.H = 3, .M = 5, .N = 65, .D = 64},
+      {.B = 2, .M = 5, .N = 200, .D = 128},
+      {.H = 2, .M = 33, .N = 64, .D = 64},
+      {.M = 33, .N = 300, .D = 128},
+      {.M = 63, .N = 65, .D = 128},
+      {.H = 4, .H_kv = 2, .M = 63, .N = 200, .D = 64},
+      {.M = 64, .N = 65, .D = 64},
+      {.H = 2, .M = 64, .N = 300, .D = 96},
+      {.B = 70, .H = 3, .M = 5, .N = 64, .D = 64},
+      {.B = 35, .H = 2, .M = 5, .N = 600, .D = 32},
+  };
+  std::size_t turn = 0;
+  for (const Problem& shape : shapes) {
+    for (std::size_t i = 0; i < std::size(kMasks); ++i, ++turn) {
+      Problem p = shape;
+      p.mask = kMasks[(turn / 3 + i) % 3];
+      p.dtype = kTypes[turn % 2];
+      p.reduction = kReductions[(turn / 9 + i) % 3];
+      add(cases, p);
+    }
+  }
+}
+
 Suite<Problem> edge_suite() {
   Cases cases;
   add_shapes(cases);
@@ -267,6 +297,7 @@ Suite<Problem> edge_suite() {
   add_options(cases);
   add_layouts(cases);
   add_tiles(cases);
+  add_few_queries(cases);
   return {"edge", "the correctness matrix: shapes, masks, types, families, layouts, reductions",
           cases};
 }
