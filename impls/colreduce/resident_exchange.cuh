@@ -82,7 +82,8 @@ class ExchangeWarp {
   __device__ void run() {
     if (team_.first_tile == team_.row_tiles) return;
     RingCursor slots;
-    int turn = 0;  // the warp that takes the next tile
+    int turn = 0;      // the warp that takes the next tile
+    int admitted = 1;  // heads up to this one may be begun: the ring's halves start empty
     for (Cursor cursor(team_); cursor.head < args_.heads; cursor.advance(team_, args_.teams)) {
       // From a pair of score groups: weights, references and sums. Every warp sees every phase.
       wait_together(shared_.tile_full[slots.slot], slots.phase);
@@ -90,8 +91,10 @@ class ExchangeWarp {
         const int ranks = active_ranks<Policy>(team_, cursor.tile);
         // Before a rank begins a head in a half of the ring, all must be done with the last one
         // there.
-        if (cursor.uneven && cursor.round >= 2)
+        if (cursor.uneven && cursor.round > admitted) {
           wait_for_heads(args_, team_, cursor.round - 1, lane_);
+          admitted = cursor.round;
+        }
         publish(cursor, slots.slot);
         float lse[2];
         if (ranks <= kDirectRanks) {
