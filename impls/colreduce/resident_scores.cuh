@@ -141,8 +141,7 @@ class ScoreGroup {
   }
 
   /// The loader may overwrite the tile's slot. Not before the first products have ended, which have
-  /// read the fragments: an arrival just behind the matrix loads lets the copy engine overtake
-  /// them.
+  /// read the fragments: given back just behind the matrix loads, rows were wrong now and then.
   __device__ __forceinline__ void give_back_queries() {
     sm90::fence_async_shared();  // this thread's loads before the copy engine's writes
     release(&shared_.query_free[pair_]);

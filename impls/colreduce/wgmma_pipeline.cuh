@@ -85,8 +85,8 @@ struct WgmmaWarp {
       const int piece = k % 4 * 2 + lane / 16;
       sm80::ldmatrix_x4(rows[k], base + k / 4 * Policy::kRows * 128 + ((piece ^ row % 8) * 16));
     }
-    // The fragments before what the copy engine writes over them: without the fence it overtakes
-    // loads that are still on their way (README.md, "one_pass_sm90").
+    // The fragments before what the copy engine writes over them (README.md, "one_pass_sm90", met
+    // loads that it seemed to overtake).
     sm90::fence_async_shared();
     sm90::fence_cta();
     __syncwarp();  // all lanes: they have read their fragments and the item of the round before
