@@ -7,7 +7,7 @@ namespace attn::colreduce {
 
 PassKernel column_pass_kernel(DType dtype, std::int64_t D, bool is_max) {
   PassKernel kernel;
-  dispatch_dimension(D, [&](auto padded) {
+  dispatch_padded(D, [&](auto padded) {
     using Policy = WidePolicy<padded>;
     kernel = is_max ? pass_kernel<Policy, ColumnPass<Policy, true>>(dtype)
                     : pass_kernel<Policy, ColumnPass<Policy, false>>(dtype);

@@ -7,7 +7,7 @@ namespace attn::colreduce {
 
 PassKernel few_queries_pass_kernel(DType dtype, std::int64_t D, bool is_max) {
   PassKernel kernel;
-  dispatch_dimension(D, [&](auto padded) {
+  dispatch_padded(D, [&](auto padded) {
     using Policy = NarrowPolicy<padded>;
     kernel = is_max ? pass_kernel<Policy, FewQueriesPass<Policy, true>>(dtype)
                     : pass_kernel<Policy, FewQueriesPass<Policy, false>>(dtype);

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "harness/core/dispatch.h"
 #include "impls/colreduce/mma_pipeline.cuh"
+#include "impls/colreduce/padded_dimension.h"
 
 namespace attn::colreduce {
 
@@ -31,12 +31,6 @@ template <>
 struct NarrowPolicy<128> : MmaPolicy<128, 2, 2, 4, 64, 16, 4, 2> {};
 template <>
 struct NarrowPolicy<256> : MmaPolicy<256, 1, 4, 2, 32, 16, 4, 2> {};
-
-/// Calls `function(std::integral_constant<int, kD>{})` for the smallest kD that holds D.
-template <class Function>
-void dispatch_dimension(std::int64_t D, Function&& function) {
-  dispatch<64, 128, 256>(D <= 64 ? 64 : D <= 128 ? 128 : 256, function);
-}
 
 template <class Element, class Policy, class Pass>
 PassKernel pass_kernel_of() {

@@ -7,7 +7,7 @@ namespace attn::colreduce {
 
 PassKernel row_pass_kernel(DType dtype, std::int64_t D, bool narrow) {
   PassKernel kernel;
-  dispatch_dimension(D, [&](auto padded) {
+  dispatch_padded(D, [&](auto padded) {
     using Narrow = NarrowPolicy<padded>;
     using Wide = WidePolicy<padded>;
     kernel = narrow ? pass_kernel<Narrow, RowPass<Narrow>>(dtype)

@@ -19,25 +19,6 @@
 #include "impls/colreduce/resident_sm90.h"
 
 namespace attn::colreduce {
-namespace {
-
-Support supports(const ColReduce::Problem& problem, const DeviceInfo& device) {
-  return resident_supports(problem, device, one_pass_kernel);
-}
-
-std::size_t workspace_bytes(const ColReduce::Problem& problem, const DeviceInfo& device) {
-  return resident_workspace_bytes(problem, device, one_pass_kernel);
-}
-
-Launch plan(const ColReduce::Problem& problem,
-            const ColReduce::Tensors& tensors,
-            Workspace workspace,
-            const DeviceInfo& device) {
-  return plan_resident(problem, tensors, workspace, device, one_pass_kernel);
-}
-
-}  // namespace
-
 extern constinit const Backend<ColReduce> one_pass_sm90;
 constinit const Backend<ColReduce> one_pass_sm90 = {
     .info = {.id = "one_pass_sm90",
@@ -46,8 +27,8 @@ constinit const Backend<ColReduce> one_pass_sm90 = {
              .math = "16-bit wgmma, fp32 accumulate, ex2.approx, fp16 weights",
              .numerics = NumericsClass::kHalfWeights,
              .deterministic = true},
-    .supports = supports,
-    .workspace_bytes = workspace_bytes,
-    .plan = plan};
+    .supports = ResidentBackend<one_pass_kernel>::supports,
+    .workspace_bytes = ResidentBackend<one_pass_kernel>::workspace_bytes,
+    .plan = ResidentBackend<one_pass_kernel>::plan};
 
 }  // namespace attn::colreduce

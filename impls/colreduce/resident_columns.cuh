@@ -51,10 +51,8 @@ class ColumnWarp {
         if (kColumnWarps * own + warp_ < active)
           reduce_chunk(columns_[own], tiles.slot, chunk.slot);
       }
-      __syncwarp();
       // To a score group: this warp needs the tile's factors no more.
-      if (lane_ == 0) sm90::mbarrier_arrive(sm90::shared_address(&shared_.tile_free[tiles.slot]));
-      __syncwarp();
+      release_together(shared_.tile_free[tiles.slot], lane_);
       if (cursor.last(team_)) finish_head(cursor);
       weights.template advance<Policy::kWeightSlots>(active);
       tiles.template advance<Policy::kTileSlots>();
@@ -132,9 +130,8 @@ class ColumnWarp {
                                      ? fmaxf(columns[half + i][r], part[i][2 * r])
                                      : columns[half + i][r] + (part[i][2 * r] + part[i][2 * r + 1]);
     }
-    __syncwarp();
     // To a score group: the slot may be written again.
-    if (lane_ == 0) sm90::mbarrier_arrive(sm90::shared_address(&shared_.weight_free[weight_slot]));
+    release_together(shared_.weight_free[weight_slot], lane_);
   }
 
   __device__ void add(float (&part)[4], const std::uint32_t (&weights)[4], int step, int slot) {

@@ -216,12 +216,7 @@ class ExchangeWarp {
     __syncwarp();
     OnlineSoftmax sum;
     sum.absorb(parts);
-    for (int distance = lanes / 2; distance > 0; distance /= 2) {
-      OnlineSoftmax other;
-      other.max = __shfl_xor_sync(0xffffffffu, sum.max, distance);
-      other.sum = __shfl_xor_sync(0xffffffffu, sum.sum, distance);
-      sum.merge(other);
-    }
+    for (int distance = lanes / 2; distance > 0; distance /= 2) sum.merge_lane(distance);
     if (lane_ % lanes == 0 && row < end)
       sm90::store_relaxed(results_of(args_, team_, cursor.packet_slot) + row,
                           make_packet(sum.lse_log2(), cursor.number));
@@ -246,9 +241,7 @@ class ExchangeWarp {
         shared_.rows[slot][half][row] = kMax ? __float_as_uint(factor) : split_factor(factor);
       }
     }
-    __syncwarp();
-    if (lane_ == 0) sm90::mbarrier_arrive(sm90::shared_address(&shared_.factor_full[slot]));
-    __syncwarp();
+    release_together(shared_.factor_full[slot], lane_);
   }
 
   /// A factor as the sum of two fp16 numbers, the high part in the low half.

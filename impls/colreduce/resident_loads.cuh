@@ -50,10 +50,10 @@ class Loader {
 #pragma unroll
     for (int box = 0; box < Policy::kBoxes; ++box)
       sm90::tma_load_4d(
-          sm90::shared_address(shared_.queries[queries_.slot]) + box * Policy::kBoxBytes, &args_.q,
-          full, 64 * box, cursor_.tile * kTileRows,
-          static_cast<int>(cursor_.head % args_.H) * args_.q_head_step,
-          static_cast<int>(cursor_.head / args_.H) * args_.q_batch_step);
+          sm90::shared_address(shared_.queries[queries_.slot]) + box * Policy::kBoxBytes,
+          &args_.q.map, full, 64 * box, cursor_.tile * kTileRows,
+          static_cast<int>(cursor_.head % args_.H) * args_.q.head_step,
+          static_cast<int>(cursor_.head / args_.H) * args_.q.batch_step);
     queries_.template advance<Policy::kPairs>();
   }
 
@@ -74,10 +74,10 @@ class Loader {
 #pragma unroll
     for (int box = 0; box < Policy::kBoxes; ++box)
       sm90::tma_load_4d(
-          sm90::shared_address(shared_.keys[slot]) + box * Policy::kBoxBytes, &args_.k, full,
+          sm90::shared_address(shared_.keys[slot]) + box * Policy::kBoxBytes, &args_.k.map, full,
           64 * box, team_.tiles.first_key(chunk_),
-          static_cast<int>(cursor_.head % args_.H / args_.sharing) * args_.k_head_step,
-          static_cast<int>(cursor_.head / args_.H) * args_.k_batch_step);
+          static_cast<int>(cursor_.head % args_.H / args_.sharing) * args_.k.head_step,
+          static_cast<int>(cursor_.head / args_.H) * args_.k.batch_step);
     ++chunk_;
   }
 

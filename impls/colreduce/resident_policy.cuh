@@ -170,10 +170,15 @@ struct TileCursor {
   }
 };
 
-/// Waits for a barrier's phase and gathers the warp again: its lanes may leave the wait one by one,
-/// but matrix loads, stores and products need them together.
+/// Waits, as a whole warp, for a barrier's phase.
 __device__ __forceinline__ void wait_together(const std::uint64_t& barrier, std::uint32_t parity) {
-  sm90::mbarrier_wait(sm90::shared_address(&barrier), parity);
+  sm90::mbarrier_wait_warp(sm90::shared_address(&barrier), parity);
+}
+
+/// A warp's one arrival at a barrier, for what all its lanes have done.
+__device__ __forceinline__ void release_together(std::uint64_t& barrier, int lane) {
+  __syncwarp();
+  if (lane == 0) sm90::mbarrier_arrive(sm90::shared_address(&barrier));
   __syncwarp();
 }
 

@@ -86,16 +86,9 @@ class ScoreGroup {
 #pragma unroll 1
     for (int j = released_ ? released_ : half_; j < team_.used_chunks; j += kPair) {
       wait_together(shared_.key_full[j], round & 1);
-      release(&shared_.key_free[j]);
+      release_together(shared_.key_free[j], lane_);
     }
     released_ = 0;
-  }
-
-  /// This warp's arrival at a barrier of the CTA, for what all its lanes have done.
-  __device__ __forceinline__ void release(std::uint64_t* barrier) {
-    __syncwarp();
-    if (lane_ == 0) sm90::mbarrier_arrive(sm90::shared_address(barrier));
-    __syncwarp();
   }
 
   __device__ __forceinline__ void take_tile(const Cursor& cursor) {
@@ -126,7 +119,7 @@ class ScoreGroup {
       sm90::wgmma_wait<0>();
       sm90::pin_registers(scores);
       if (j == half_) give_back_queries();
-      if (last || Policy::kStreamKeys) release(&shared_.key_free[keys]);
+      if (last || Policy::kStreamKeys) release_together(shared_.key_free[keys], lane_);
       if (Policy::kMasked && hides) hide(scores, team_.tiles.first_key(j));
       weigh(scores, j, weights.slot);
       weights.template advance<Policy::kWeightSlots>(kPair);
@@ -144,7 +137,7 @@ class ScoreGroup {
   /// read the fragments: given back just behind the matrix loads, rows were wrong now and then.
   __device__ __forceinline__ void give_back_queries() {
     sm90::fence_async_shared();  // this thread's loads before the copy engine's writes
-    release(&shared_.query_free[pair_]);
+    release_together(shared_.query_free[pair_], lane_);
   }
 
   /// The group's tile of queries as A operands.
@@ -309,7 +302,7 @@ class ScoreGroup {
         shared_.rows[tiles_.slot][half_][row] = __float_as_uint(reference_[r]);
       }
     }
-    release(&shared_.tile_full[tiles_.slot]);
+    release_together(shared_.tile_full[tiles_.slot], lane_);
   }
 
   const ResidentArguments& args_;

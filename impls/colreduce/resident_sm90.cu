@@ -8,7 +8,6 @@
 #include "impls/colreduce/resident_choices.h"
 #include "impls/colreduce/resident_exchange.cuh"
 #include "impls/colreduce/resident_sm90.h"
-#include "impls/common/tensor_map.h"
 
 namespace attn::colreduce {
 namespace {
@@ -83,18 +82,12 @@ Launch plan_resident(const ColReduce::Problem& problem,
                      ResidentKernels kernels) {
   const ResidentKernel kernel = kernel_for(problem, kernels);
   const TeamChoice team = team_for(problem, device, kernel);
-  const TensorMap q = make_tensor_map(tensors.q, kTileRows);
-  const TensorMap k = make_tensor_map(tensors.k, kChunkKeys);
   const double scale = problem.scale_value();
   const WorkspaceLayout layout = layout_of(team);
 
   ResidentArguments arguments{};
-  arguments.q = q.map;
-  arguments.k = k.map;
-  arguments.q_head_step = q.head_step;
-  arguments.q_batch_step = q.batch_step;
-  arguments.k_head_step = k.head_step;
-  arguments.k_batch_step = k.batch_step;
+  arguments.q = make_tensor_map(tensors.q, kTileRows);
+  arguments.k = make_tensor_map(tensors.k, kChunkKeys);
   arguments.sharing = static_cast<std::uint32_t>(problem.H / problem.key_heads());
   arguments.H = static_cast<std::uint32_t>(problem.H);
   arguments.heads = static_cast<std::uint32_t>(problem.B * problem.H);

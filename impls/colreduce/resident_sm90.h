@@ -2,23 +2,20 @@
 // one_pass_sm90 and split_k_sm90 bind it to a problem.
 #pragma once
 
-#include <cuda.h>
-
 #include <cstddef>
 #include <cstdint>
 
 #include "harness/core/backend.h"
 #include "impls/colreduce/mma_sm80.h"
+#include "impls/common/tensor_map.h"
 #include "reference/attention_mask.h"
 #include "reference/colreduce/contract.h"
 
 namespace attn::colreduce {
 
 struct ResidentArguments {
-  CUtensorMap q;  // boxes of 64 rows and 64 columns
-  CUtensorMap k;
-  int q_head_step, q_batch_step;  ///< 0 where an axis repeats the same elements
-  int k_head_step, k_batch_step;
+  TensorMap q;            // [B, H, M, D] in boxes of 64 rows
+  TensorMap k;            // [B, H_kv, N, D], likewise
   std::uint32_t sharing;  ///< query heads that read the same key head
   std::uint32_t H;        ///< query heads
   std::uint32_t heads;    ///< B * H
@@ -68,5 +65,22 @@ Launch plan_resident(const ColReduce::Problem&,
                      Workspace,
                      const DeviceInfo&,
                      ResidentKernels);
+
+/// The functions of a backend that runs one family of kernels.
+template <ResidentKernels kKernels>
+struct ResidentBackend {
+  static Support supports(const ColReduce::Problem& problem, const DeviceInfo& device) {
+    return resident_supports(problem, device, kKernels);
+  }
+  static std::size_t workspace_bytes(const ColReduce::Problem& problem, const DeviceInfo& device) {
+    return resident_workspace_bytes(problem, device, kKernels);
+  }
+  static Launch plan(const ColReduce::Problem& problem,
+                     const ColReduce::Tensors& tensors,
+                     Workspace workspace,
+                     const DeviceInfo& device) {
+    return plan_resident(problem, tensors, workspace, device, kKernels);
+  }
+};
 
 }  // namespace attn::colreduce

@@ -15,20 +15,11 @@
 namespace attn::colreduce {
 namespace {
 
+using Resident = ResidentBackend<split_k_kernel>;
+
 Support supports(const ColReduce::Problem& problem, const DeviceInfo& device) {
   if (problem.M > kTileRows) return Support::no("M must be at most 64");
-  return resident_supports(problem, device, split_k_kernel);
-}
-
-std::size_t workspace_bytes(const ColReduce::Problem& problem, const DeviceInfo& device) {
-  return resident_workspace_bytes(problem, device, split_k_kernel);
-}
-
-Launch plan(const ColReduce::Problem& problem,
-            const ColReduce::Tensors& tensors,
-            Workspace workspace,
-            const DeviceInfo& device) {
-  return plan_resident(problem, tensors, workspace, device, split_k_kernel);
+  return Resident::supports(problem, device);
 }
 
 }  // namespace
@@ -42,7 +33,7 @@ constinit const Backend<ColReduce> split_k_sm90 = {
              .numerics = NumericsClass::kHalfWeights,
              .deterministic = true},
     .supports = supports,
-    .workspace_bytes = workspace_bytes,
-    .plan = plan};
+    .workspace_bytes = Resident::workspace_bytes,
+    .plan = Resident::plan};
 
 }  // namespace attn::colreduce

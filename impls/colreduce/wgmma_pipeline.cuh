@@ -115,10 +115,9 @@ struct WgmmaWarp {
   }
 
   __device__ void wait_for_tile(const RingPlace<Policy>& at) const {
-    sm90::mbarrier_wait(sm90::shared_address(&loader.control.full[at.stage]), at.parity);
-    // Lanes may leave the wait one by one. Products, turns and shuffles need them together; and all
-    // must have seen this phase before the stage is given back for another.
-    __syncwarp();
+    // Together also because all lanes must have seen this phase before the stage is given back for
+    // another.
+    sm90::mbarrier_wait_warp(sm90::shared_address(&loader.control.full[at.stage]), at.parity);
   }
 
   // Turns: barrier 1 + g opens warpgroup g's. It counts 128 threads that wait and 128 of the
@@ -315,8 +314,7 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
   if (Policy::kOrdered && warp.warp / 4 == 3) warp.end_turn();  // the first turn is warpgroup 0's
 #pragma unroll 1
   for (std::uint32_t parity = 0;; parity ^= 1) {  // of the item's number
-    sm90::mbarrier_wait(sm90::shared_address(&control.stationary_full), parity);
-    __syncwarp();  // lanes may leave the wait one by one
+    sm90::mbarrier_wait_warp(sm90::shared_address(&control.stationary_full), parity);
     const WgmmaItem& item = control.item[parity];
     const int tiles = __shfl_sync(0xffffffffu, item.tiles, 0);
     if (tiles < 0) break;

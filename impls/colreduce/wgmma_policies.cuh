@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "harness/core/dispatch.h"
+#include "impls/colreduce/padded_dimension.h"
 #include "impls/colreduce/wgmma_pipeline.cuh"
 
 namespace attn::colreduce {
@@ -28,12 +28,6 @@ template <>
 struct WgmmaColumnPolicy<128> : WgmmaPolicy<128, wgmma_stream_rows(128), 4, 128, 1, 1, true> {};
 template <>
 struct WgmmaColumnPolicy<256> : WgmmaPolicy<256, wgmma_stream_rows(256), 3, 64, 1, 1, true> {};
-
-/// Calls `function(std::integral_constant<int, kD>{})` for the smallest kD that holds D.
-template <class Function>
-void dispatch_padded(std::int64_t D, Function&& function) {
-  dispatch<64, 128, 256>(D <= 64 ? 64 : D <= 128 ? 128 : 256, function);
-}
 
 template <class Element, class Policy, class Pass>
 WgmmaKernel wgmma_kernel_of() {

@@ -18,8 +18,8 @@ namespace attn {
 /// Columns of a box: 128 bytes, the width of the swizzle.
 inline constexpr int kBoxColumns = 64;
 
-/// A map whose boxes are [rows, 64] of one head, swizzled by 128 bytes; what lies outside the tensor
-/// arrives as zeros. Coordinates: (column, row, head * head_step, batch * batch_step).
+/// A map whose boxes are [rows, 64] of one head, swizzled by 128 bytes; what lies outside the
+/// tensor arrives as zeros. Coordinates: (column, row, head * head_step, batch * batch_step).
 struct TensorMap {
   CUtensorMap map;
   int head_step = 1;  ///< 0 where all heads share the same elements (stride 0)
@@ -95,8 +95,8 @@ inline TensorMap make_tensor_map(const TensorView& view, int box_rows) {
   return result;
 }
 
-/// Boxes of `box` (at most 256, a multiple of 4) of `count` (below 2^31) contiguous floats that start
-/// at multiples of 4 elements: the copy engine takes no others. `data` is aligned to 16 bytes.
+/// Boxes of `box` (at most 256, a multiple of 4) of `count` (below 2^31) contiguous floats that
+/// start at multiples of 4 elements: the copy engine takes no others. `data` is aligned to 16 bytes.
 /// Coordinates: (element, 0, 0, 0). Throws CudaError or std::runtime_error.
 inline CUtensorMap make_vector_map(const float* data, std::int64_t count, int box) {
   const auto dense = static_cast<cuuint64_t>((count + 3) / 4 * 16);  // any legal stride

@@ -16,8 +16,8 @@ __device__ inline void ldmatrix_x4(std::uint32_t (&r)[4], std::uint32_t shared_r
                : "r"(shared_row));
 }
 
-/// The same with each matrix transposed: of matrix i a lane receives the elements of column lane / 4
-/// in rows 2 (lane mod 4) and the next.
+/// The same with each matrix transposed: of matrix i a lane receives the elements of column
+/// lane / 4 in rows 2 (lane mod 4) and the next.
 __device__ inline void ldmatrix_x4_transposed(std::uint32_t (&r)[4], std::uint32_t shared_row) {
   asm volatile(
       "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"  // PTX "ldmatrix"

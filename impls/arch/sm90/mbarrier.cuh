@@ -55,4 +55,11 @@ __device__ inline void mbarrier_wait(std::uint32_t barrier, std::uint32_t parity
   }
 }
 
+/// The same for a whole warp that goes on together: lanes may leave a wait one by one, but matrix
+/// loads and stores, products and shuffles need them all.
+__device__ inline void mbarrier_wait_warp(std::uint32_t barrier, std::uint32_t parity) {
+  mbarrier_wait(barrier, parity);
+  __syncwarp();
+}
+
 }  // namespace attn::sm90

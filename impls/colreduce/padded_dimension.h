@@ -1,0 +1,16 @@
+// The head dimensions that tensor-core kernels are instantiated for: D is zero-padded to one of them.
+#pragma once
+
+#include <cstdint>
+
+#include "harness/core/dispatch.h"
+
+namespace attn::colreduce {
+
+/// Calls `function(std::integral_constant<int, kD>{})` for the smallest kD that holds D.
+template <class Function>
+void dispatch_padded(std::int64_t D, Function&& function) {
+  dispatch<64, 128, 256>(D <= 64 ? 64 : D <= 128 ? 128 : 256, function);
+}
+
+}  // namespace attn::colreduce
