@@ -158,11 +158,8 @@ class ColumnWarp {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
           float whole = columns_[own][piece][r];
-          if constexpr (kMax) {
-            whole = warp_reduce<4>(whole, Max{});
-          } else {
-            whole *= 1 / kFactorScale;
-          }
+          if constexpr (kMax) whole = warp_reduce<4>(whole, Max{});
+          whole *= 1 / static_cast<float>(1 << kFactorBits);
           const int n = first_key + 16 * piece + 8 * r;
           if (lane_ % 4 == 0 && n < args_.mask.N)
             store_reduced(args_, head, n, n < poison_end ? NAN : whole);

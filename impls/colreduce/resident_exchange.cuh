@@ -23,7 +23,7 @@
 namespace attn::colreduce {
 
 /// Row factors 2^(reference - lse) are at most 2^-8; as fp16 numbers they carry this power of two.
-inline constexpr float kFactorScale = 1 << 20;
+inline constexpr int kFactorBits = 20;
 
 /// Up to this many ranks everybody reads everybody's packets. With more, each rank combines some of
 /// the rows and all read the results: a second trip through L2, but traffic that does not grow.
@@ -82,12 +82,11 @@ class ExchangeWarp {
   __device__ void run() {
     if (team_.first_tile == team_.row_tiles) return;
     RingCursor slots;
-    int turn = 0;      // the warp that takes the next tile
     int admitted = 1;  // heads up to this one may be begun: the ring's halves start empty
     for (Cursor cursor(team_); cursor.head < args_.heads; cursor.advance(team_, args_.teams)) {
       // From a pair of score groups: weights, references and sums. Every warp sees every phase.
       wait_together(shared_.tile_full[slots.slot], slots.phase);
-      if (turn == warp_) {
+      if (static_cast<int>(cursor.number % Policy::kExchangeWarps) == warp_) {
         const int ranks = active_ranks<Policy>(team_, cursor.tile);
         // Before a rank begins a head in a half of the ring, all must be done with the last one
         // there.
@@ -96,16 +95,15 @@ class ExchangeWarp {
           admitted = cursor.round;
         }
         publish(cursor, slots.slot);
-        float lse[2];
+        RowSums sums;
         if (ranks <= kDirectRanks) {
-          poll_packets(cursor, ranks, lse);
+          sums = poll_packets(cursor, ranks);
         } else {
           combine_rows(cursor, ranks);
-          poll_results(cursor, lse);
+          sums = poll_results(cursor);
         }
-        put_factors(lse, cursor, slots.slot);
+        put_factors(sums, cursor, slots.slot);
       }
-      turn = turn + 1 == Policy::kExchangeWarps ? 0 : turn + 1;
       slots.template advance<Policy::kTileSlots>();
     }
   }
@@ -113,76 +111,97 @@ class ExchangeWarp {
  private:
   using Cursor = TileCursor<Policy::kMasked>;
 
-  /// This rank's part of the normalisers of rows lane and lane + 32, as log2.
+  /// Of rows 2 lane and 2 lane + 1: a sum of 2^x, relative to 2^max.
+  struct RowSums {
+    float max[2];
+    float sum[2];
+  };
+
+  /// Where exponents of what is below `max` are measured from.
+  __device__ static float origin(float max) { return max == -INFINITY ? 0.0f : max; }
+
+  /// This rank's part of the normalisers, as log2.
   __device__ void publish(const Cursor& cursor, int slot) {
-    std::uint64_t* packets = packets_of(args_, team_, team_.tiles.rank, cursor.packet_slot) + lane_;
+    float reference[kPair][2];
+    float sum[kPair][2];
+#pragma unroll
+    for (int half = 0; half < kPair; ++half) {
+      const uint2 references = *reinterpret_cast<const uint2*>(&shared_.rows[slot][half][2 * lane_]);
+      const float2 sums = *reinterpret_cast<const float2*>(&shared_.sums[slot][half][2 * lane_]);
+      reference[half][0] = __uint_as_float(references.x);
+      reference[half][1] = __uint_as_float(references.y);
+      sum[half][0] = sums.x;
+      sum[half][1] = sums.y;
+    }
+    std::uint64_t packets[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      float reference[kPair];
-      float sum[kPair];
-#pragma unroll
-      for (int half = 0; half < kPair; ++half) {
-        reference[half] = __uint_as_float(shared_.rows[slot][half][lane_ + 32 * r]);
-        sum[half] = shared_.sums[slot][half][lane_ + 32 * r];
-      }
-      const float larger = fmaxf(reference[0], reference[1]);
-      const float origin = larger == -INFINITY ? 0.0f : larger;
-      const float whole =
-          sum[0] * exp2_approx(reference[0] - origin) + sum[1] * exp2_approx(reference[1] - origin);
-      sm90::store_relaxed(
-          packets + 32 * r,
-          make_packet(whole == 0 ? -INFINITY : origin + log2_approx(whole), cursor.number));
+      const float from = origin(fmaxf(reference[0][r], reference[1][r]));
+      const float whole = sum[0][r] * exp2_approx(reference[0][r] - from) +
+                          sum[1][r] * exp2_approx(reference[1][r] - from);
+      packets[r] = make_packet(whole == 0 ? -INFINITY : from + log2_approx(whole), cursor.number);
     }
+    sm90::store_relaxed(
+        packets_of(args_, team_, team_.tiles.rank, cursor.packet_slot) + 2 * lane_, packets);
   }
 
-  /// log2 of the normalisers of rows lane and lane + 32 from the packets of all ranks.
-  __device__ void poll_packets(const Cursor& cursor, int ranks, float (&lse)[2]) {
+  /// The whole from the packets of all ranks.
+  __device__ RowSums poll_packets(const Cursor& cursor, int ranks) {
     constexpr int kBatch = 4;
-    OnlineSoftmax sum[2];
+    RowSums rows{{-INFINITY, -INFINITY}, {0, 0}};
+#pragma unroll 1
     for (int first = 0; first < ranks; first += kBatch) {
-      const std::uint64_t* packets = packets_of(args_, team_, first, cursor.packet_slot) + lane_;
-      std::uint64_t packet[2][kBatch];
+      const std::uint64_t* packets =
+          packets_of(args_, team_, first, cursor.packet_slot) + 2 * lane_;
+      std::uint64_t packet[kBatch][2];
       bool complete = false;
       while (!complete) {
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) {
+          if (first + i < ranks) {
+            sm90::load_relaxed(packets + i * kPacketSlots * kTileRows, packet[i]);
+          } else {
+            packet[i][0] = packet[i][1] = make_packet(-INFINITY, cursor.number);
+          }
+        }
         complete = true;
 #pragma unroll
         for (int i = 0; i < kBatch; ++i)
-#pragma unroll
-          for (int r = 0; r < 2; ++r)
-            if (first + i < ranks)
-              packet[r][i] = sm90::load_relaxed(packets + i * kPacketSlots * kTileRows + 32 * r);
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i)
-#pragma unroll
-          for (int r = 0; r < 2; ++r)
-            if (first + i < ranks) complete = complete && packet_is(packet[r][i], cursor.number);
+          complete = complete && packet_is(packet[i][0], cursor.number) &&
+                     packet_is(packet[i][1], cursor.number);
       }
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        float parts[kBatch];
+        float largest = rows.max[r];
+#pragma unroll
+        for (int i = 0; i < kBatch; ++i) largest = fmaxf(largest, packet_value(packet[i][r]));
+        const float from = origin(largest);
+        rows.sum[r] *= exp2_approx(rows.max[r] - from);
+        rows.max[r] = largest;
 #pragma unroll
         for (int i = 0; i < kBatch; ++i)
-          parts[i] = first + i < ranks ? packet_value(packet[r][i]) : -INFINITY;
-        sum[r].absorb(parts);
+          rows.sum[r] += exp2_approx(packet_value(packet[i][r]) - from);
       }
     }
     __syncwarp();
-#pragma unroll
-    for (int r = 0; r < 2; ++r) lse[r] = sum[r].lse_log2();
+    return rows;
   }
 
   /// The same from the team's results.
-  __device__ void poll_results(const Cursor& cursor, float (&lse)[2]) {
-    const std::uint64_t* results = results_of(args_, team_, cursor.packet_slot) + lane_;
+  __device__ RowSums poll_results(const Cursor& cursor) {
+    const std::uint64_t* results = results_of(args_, team_, cursor.packet_slot) + 2 * lane_;
+    std::uint64_t packet[2];
+    do {
+      sm90::load_relaxed(results, packet);
+    } while (!packet_is(packet[0], cursor.number) || !packet_is(packet[1], cursor.number));
+    __syncwarp();
+    RowSums rows;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      std::uint64_t packet;
-      do {
-        packet = sm90::load_relaxed(results + 32 * r);
-      } while (!packet_is(packet, cursor.number));
-      lse[r] = packet_value(packet);
+      rows.max[r] = packet_value(packet[r]);
+      rows.sum[r] = rows.max[r] == -INFINITY ? 0 : 1;
     }
-    __syncwarp();
+    return rows;
   }
 
   /// Combines the rows that this rank answers for and publishes them as results: one row by 32
@@ -217,38 +236,48 @@ class ExchangeWarp {
     OnlineSoftmax sum;
     sum.absorb(parts);
     for (int distance = lanes / 2; distance > 0; distance /= 2) sum.merge_lane(distance);
-    if (lane_ % lanes == 0 && row < end)
+    if (lane_ % lanes == 0 && row < end) {
+      const float lse = sum.sum == 0 ? -INFINITY : sum.max + log2_approx(sum.sum);
       sm90::store_relaxed(results_of(args_, team_, cursor.packet_slot) + row,
-                          make_packet(sum.lse_log2(), cursor.number));
+                          make_packet(lse, cursor.number));
+    }
     __syncwarp();
   }
 
-  /// Row factors 2^(reference - lse) in place of the references; to the column warps.
-  __device__ void put_factors(const float (&lse)[2], const Cursor& cursor, int slot) {
+  /// Row factors 2^(reference - lse) in place of the references; to the column warps. 0 for rows
+  /// without weight and rows past the last query.
+  __device__ void put_factors(const RowSums& rows, const Cursor& cursor, int slot) {
+    float inverse[2];
 #pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      const int row = lane_ + 32 * r;
-      const int m = cursor.tile * kTileRows + row;
+    for (int r = 0; r < 2; ++r) inverse[r] = __fdividef(1.0f, rows.sum[r]);
+    const int row = cursor.tile * kTileRows + 2 * lane_;
 #pragma unroll
-      for (int half = 0; half < kPair; ++half) {
-        const float reference = __uint_as_float(shared_.rows[slot][half][row]);
-        float factor = m < args_.mask.M ? exp2_approx(reference - lse[r]) : 0.0f;
-        if (factor != factor) {  // a poisoned row: every key that it sees becomes NaN
+    for (int half = 0; half < kPair; ++half) {
+      auto* place = reinterpret_cast<uint2*>(&shared_.rows[slot][half][2 * lane_]);
+      const uint2 references = *place;
+      std::uint32_t words[2] = {references.x, references.y};
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        float factor =
+            exp2_approx(__uint_as_float(words[r]) - rows.max[r] + kFactorBits) * inverse[r];
+        if (row + r >= args_.mask.M || rows.sum[r] == 0) {
+          factor = 0;
+        } else if (factor != factor) {  // a poisoned row: every key that it sees becomes NaN
           atomicMax(&shared_.poison_end[cursor.round % Policy::kPoisonSlots],
-                    static_cast<int>(args_.mask.key_end(m)));
+                    static_cast<int>(args_.mask.key_end(row + r)));
           factor = 0;
         }
-        shared_.rows[slot][half][row] = kMax ? __float_as_uint(factor) : split_factor(factor);
+        words[r] = kMax ? __float_as_uint(factor) : split_factor(factor);
       }
+      *place = make_uint2(words[0], words[1]);
     }
     release_together(shared_.factor_full[slot], lane_);
   }
 
   /// A factor as the sum of two fp16 numbers, the high part in the low half.
   __device__ static std::uint32_t split_factor(float factor) {
-    const float scaled = factor * kFactorScale;
-    const __half high = __float2half_rn(scaled);
-    const __half2 parts = __halves2half2(high, __float2half_rn(scaled - __half2float(high)));
+    const __half high = __float2half_rn(factor);
+    const __half2 parts = __halves2half2(high, __float2half_rn(factor - __half2float(high)));
     return *reinterpret_cast<const std::uint32_t*>(&parts);
   }
 

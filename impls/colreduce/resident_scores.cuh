@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "impls/arch/sm80/lane.cuh"
 #include "impls/arch/sm80/ldmatrix.cuh"
 #include "impls/arch/sm90/fence.cuh"
 #include "impls/arch/sm90/stmatrix.cuh"
@@ -144,7 +145,9 @@ class ScoreGroup {
   __device__ __forceinline__ void load_fragments() {
     wait_together(shared_.query_full[pair_], own_tiles_ & 1);
     ++own_tiles_;
-    const std::uint32_t address = sm90::shared_address(shared_.queries[pair_]) + lane_offset_;
+    std::uint32_t offset[1] = {lane_offset_};
+    sm90::pin_registers(offset);  // else the sum is kept, and spilled, from tile to tile
+    const std::uint32_t address = sm90::shared_address(shared_.queries[pair_]) + offset[0];
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
       sm80::ldmatrix_x4(queries_[step], (address ^ (step % 4 << 5)) + step / 4 * Policy::kBoxBytes);
@@ -293,11 +296,12 @@ class ScoreGroup {
 
   /// The rows' references and sums to an exchange warp.
   __device__ __forceinline__ void publish() {
+    const int lane = sm80::lane_id();
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const float sum = warp_reduce<4>(sum_[r], Sum{});
-      const int row = 16 * warp_ + lane_ / 4 + 8 * r;
-      if (lane_ % 4 == 0) {
+      const int row = 16 * warp_ + lane / 4 + 8 * r;
+      if (lane % 4 == 0) {
         shared_.sums[tiles_.slot][half_][row] = sum;
         shared_.rows[tiles_.slot][half_][row] = __float_as_uint(reference_[r]);
       }

@@ -23,6 +23,20 @@ __device__ inline void store_relaxed(std::uint64_t* address, std::uint64_t value
                : "memory");
 }
 
+/// The same of two numbers, each whole by itself, at a multiple of 16 bytes.
+__device__ inline void load_relaxed(const std::uint64_t* address, std::uint64_t (&values)[2]) {
+  asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];"
+               : "=l"(values[0]), "=l"(values[1])
+               : "l"(__cvta_generic_to_global(address))
+               : "memory");
+}
+__device__ inline void store_relaxed(std::uint64_t* address, const std::uint64_t (&values)[2]) {
+  asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1, %2};" ::"l"(
+                   __cvta_generic_to_global(address)),
+               "l"(values[0]), "l"(values[1])
+               : "memory");
+}
+
 /// As load_relaxed; what the storing thread did before its store_release is visible afterwards.
 __device__ inline std::uint64_t load_acquire(const std::uint64_t* address) {
   std::uint64_t value;
