@@ -19,6 +19,7 @@
 #include "impls/arch/sm90/mbarrier.cuh"
 #include "impls/colreduce/resident_policy.cuh"
 #include "impls/common/online_softmax.cuh"
+#include "impls/common/warp_reduce.cuh"
 
 namespace attn::colreduce {
 
@@ -120,6 +121,10 @@ class ExchangeWarp {
   /// Where exponents of what is below `max` are measured from.
   __device__ static float origin(float max) { return max == -INFINITY ? 0.0f : max; }
 
+  /// Lanes leave a loop together: after one that they leave one by one ptxas has every shuffle and
+  /// barrier of the warp go through slow code for lanes apart.
+  __device__ static bool all_lanes(bool condition) { return __all_sync(0xffffffffu, condition); }
+
   /// This rank's part of the normalisers, as log2.
   __device__ void publish(const Cursor& cursor, int slot) {
     float reference[kPair][2];
@@ -155,7 +160,7 @@ class ExchangeWarp {
           packets_of(args_, team_, first, cursor.packet_slot) + 2 * lane_;
       std::uint64_t packet[kBatch][2];
       bool complete = false;
-      while (!complete) {
+      do {
 #pragma unroll
         for (int i = 0; i < kBatch; ++i) {
           if (first + i < ranks) {
@@ -169,7 +174,7 @@ class ExchangeWarp {
         for (int i = 0; i < kBatch; ++i)
           complete = complete && packet_is(packet[i][0], cursor.number) &&
                      packet_is(packet[i][1], cursor.number);
-      }
+      } while (!all_lanes(complete));
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         float largest = rows.max[r];
@@ -183,7 +188,6 @@ class ExchangeWarp {
           rows.sum[r] += exp2_approx(packet_value(packet[i][r]) - from);
       }
     }
-    __syncwarp();
     return rows;
   }
 
@@ -193,8 +197,8 @@ class ExchangeWarp {
     std::uint64_t packet[2];
     do {
       sm90::load_relaxed(results, packet);
-    } while (!packet_is(packet[0], cursor.number) || !packet_is(packet[1], cursor.number));
-    __syncwarp();
+    } while (!all_lanes(packet_is(packet[0], cursor.number) &&
+                        packet_is(packet[1], cursor.number)));
     RowSums rows;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -211,36 +215,55 @@ class ExchangeWarp {
     const int begin = team_.tiles.rank * rows;
     const int end = min(begin + rows, kTileRows);
     if (begin >= end) return;
-    const int lanes = rows == 1 ? 32 : rows == 2 ? 16 : 8;  // of a row
-    const int row = begin + lane_ / lanes;
-    constexpr int kMostPackets = 5;  // of a lane: 132 ranks by 32 lanes, 63 by 16, 31 by 8
-    const int first = row < end ? lane_ % lanes : ranks;
+    if (rows == 1 && ranks > 64) {
+      combine_with<32, 5>(cursor, ranks, begin, end);  // up to 132 ranks
+    } else if (rows == 1) {
+      combine_with<32, 2>(cursor, ranks, begin, end);
+    } else if (rows == 2) {
+      combine_with<16, 4>(cursor, ranks, begin, end);  // up to 63 ranks
+    } else {
+      combine_with<8, 4>(cursor, ranks, begin, end);  // up to 31 ranks
+    }
+  }
+
+  /// The same with kLanes lanes a row, which read kPackets packets each.
+  template <int kLanes, int kPackets>
+  __device__ __forceinline__ void combine_with(const Cursor& cursor,
+                                               int ranks,
+                                               int begin,
+                                               int end) {
+    const int row = min(begin + lane_ / kLanes, end - 1);  // past the end: the last one again
+    const int first = lane_ % kLanes;
     const std::uint64_t* packets = packets_of(args_, team_, first, cursor.packet_slot) + row;
-    std::uint64_t packet[kMostPackets];
+    float parts[kPackets];
     bool complete = false;
-    while (!complete) {
+    do {
       complete = true;
+      std::uint64_t packet[kPackets];
 #pragma unroll
-      for (int i = 0; i < kMostPackets; ++i)
-        if (first + lanes * i < ranks)
-          packet[i] = sm90::load_relaxed(packets + i * lanes * (kPacketSlots * kTileRows));
+      for (int i = 0; i < kPackets; ++i)
+        packet[i] = first + kLanes * i < ranks
+                        ? sm90::load_relaxed(packets + i * kLanes * (kPacketSlots * kTileRows))
+                        : make_packet(-INFINITY, cursor.number);
 #pragma unroll
-      for (int i = 0; i < kMostPackets; ++i)
-        if (first + lanes * i < ranks) complete = complete && packet_is(packet[i], cursor.number);
-    }
-    float parts[kMostPackets];
+      for (int i = 0; i < kPackets; ++i) {
+        complete = complete && packet_is(packet[i], cursor.number);
+        parts[i] = packet_value(packet[i]);
+      }
+    } while (!all_lanes(complete));
+    float largest = parts[0];
 #pragma unroll
-    for (int i = 0; i < kMostPackets; ++i)
-      parts[i] = first + lanes * i < ranks ? packet_value(packet[i]) : -INFINITY;
-    __syncwarp();
-    OnlineSoftmax sum;
-    sum.absorb(parts);
-    for (int distance = lanes / 2; distance > 0; distance /= 2) sum.merge_lane(distance);
-    if (lane_ % lanes == 0 && row < end) {
-      const float lse = sum.sum == 0 ? -INFINITY : sum.max + log2_approx(sum.sum);
-      sm90::store_relaxed(results_of(args_, team_, cursor.packet_slot) + row,
-                          make_packet(lse, cursor.number));
-    }
+    for (int i = 1; i < kPackets; ++i) largest = fmaxf(largest, parts[i]);
+    const float max = warp_reduce<kLanes>(largest, Max{});
+    const float from = origin(max);
+    float sum = 0;
+#pragma unroll
+    for (int i = 0; i < kPackets; ++i) sum += exp2_approx(parts[i] - from);
+    sum = warp_reduce<kLanes>(sum, Sum{});
+    if (first == 0 && begin + lane_ / kLanes < end)
+      sm90::store_relaxed(
+          results_of(args_, team_, cursor.packet_slot) + row,
+          make_packet(sum == 0 ? -INFINITY : max + log2_approx(sum), cursor.number));
     __syncwarp();
   }
 
@@ -249,7 +272,7 @@ class ExchangeWarp {
   __device__ void put_factors(const RowSums& rows, const Cursor& cursor, int slot) {
     float inverse[2];
 #pragma unroll
-    for (int r = 0; r < 2; ++r) inverse[r] = __fdividef(1.0f, rows.sum[r]);
+    for (int r = 0; r < 2; ++r) inverse[r] = reciprocal_approx(rows.sum[r]);
     const int row = cursor.tile * kTileRows + 2 * lane_;
 #pragma unroll
     for (int half = 0; half < kPair; ++half) {

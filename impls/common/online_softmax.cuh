@@ -23,6 +23,13 @@ __device__ inline float log2_approx(float x) {
   return y;
 }
 
+/// 1 / x with relative error below 2^-23. PTX ISA: rcp.
+__device__ inline float reciprocal_approx(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 /// Scores seen so far, as their maximum and the sum of 2^(score - max). A NaN or +inf score makes
 /// the sum NaN; scores of -inf weigh nothing.
 struct OnlineSoftmax {
