@@ -28,8 +28,8 @@ inline constexpr int kFactorBits = 20;
 
 /// Up to this many ranks everybody reads everybody's packets. With more, each rank combines some of
 /// the rows and all read the results: a second trip through L2, but traffic that does not grow.
-inline constexpr int kDirectRanks = 16;
-static_assert(4 * kDirectRanks >= kTileRows, "a rank combines at most four rows");
+inline constexpr int kDirectRanks = 8;
+static_assert(8 * (kDirectRanks + 1) >= kTileRows, "a rank combines at most eight rows");
 
 __device__ inline std::uint64_t make_packet(float value, std::uint32_t number) {
   return std::uint64_t{number} << 32 | __float_as_uint(value);
@@ -131,7 +131,8 @@ class ExchangeWarp {
     float sum[kPair][2];
 #pragma unroll
     for (int half = 0; half < kPair; ++half) {
-      const uint2 references = *reinterpret_cast<const uint2*>(&shared_.rows[slot][half][2 * lane_]);
+      const uint2 references =
+          *reinterpret_cast<const uint2*>(&shared_.rows[slot][half][2 * lane_]);
       const float2 sums = *reinterpret_cast<const float2*>(&shared_.sums[slot][half][2 * lane_]);
       reference[half][0] = __uint_as_float(references.x);
       reference[half][1] = __uint_as_float(references.y);
@@ -146,8 +147,8 @@ class ExchangeWarp {
                           sum[1][r] * exp2_approx(reference[1][r] - from);
       packets[r] = make_packet(whole == 0 ? -INFINITY : from + log2_approx(whole), cursor.number);
     }
-    sm90::store_relaxed(
-        packets_of(args_, team_, team_.tiles.rank, cursor.packet_slot) + 2 * lane_, packets);
+    sm90::store_relaxed(packets_of(args_, team_, team_.tiles.rank, cursor.packet_slot) + 2 * lane_,
+                        packets);
   }
 
   /// The whole from the packets of all ranks.
@@ -197,8 +198,8 @@ class ExchangeWarp {
     std::uint64_t packet[2];
     do {
       sm90::load_relaxed(results, packet);
-    } while (!all_lanes(packet_is(packet[0], cursor.number) &&
-                        packet_is(packet[1], cursor.number)));
+    } while (
+        !all_lanes(packet_is(packet[0], cursor.number) && packet_is(packet[1], cursor.number)));
     RowSums rows;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -209,7 +210,7 @@ class ExchangeWarp {
   }
 
   /// Combines the rows that this rank answers for and publishes them as results: one row by 32
-  /// lanes, two by 16 each or up to four by 8 each.
+  /// lanes, two by 16 each, up to four by 8 each or up to eight by 4 each.
   __device__ void combine_rows(const Cursor& cursor, int ranks) {
     const int rows = (kTileRows + ranks - 1) / ranks;
     const int begin = team_.tiles.rank * rows;
@@ -221,8 +222,10 @@ class ExchangeWarp {
       combine_with<32, 2>(cursor, ranks, begin, end);
     } else if (rows == 2) {
       combine_with<16, 4>(cursor, ranks, begin, end);  // up to 63 ranks
-    } else {
+    } else if (rows <= 4) {
       combine_with<8, 4>(cursor, ranks, begin, end);  // up to 31 ranks
+    } else {
+      combine_with<4, 4>(cursor, ranks, begin, end);  // up to 15 ranks
     }
   }
 

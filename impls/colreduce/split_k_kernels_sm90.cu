@@ -10,7 +10,7 @@ struct SplitKPolicy;
 template <bool kMasked>
 struct SplitKPolicy<64, kMasked> : ResidentPolicy<64, 1, 4, 12, 13, 1, true, kMasked> {};
 template <bool kMasked>
-struct SplitKPolicy<128, kMasked> : ResidentPolicy<128, 1, 8, 4, 17, 2, true, kMasked> {};
+struct SplitKPolicy<128, kMasked> : ResidentPolicy<128, 1, 8, 4, 17, 1, true, kMasked> {};
 
 }  // namespace
 

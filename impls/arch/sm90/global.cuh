@@ -31,10 +31,10 @@ __device__ inline void load_relaxed(const std::uint64_t* address, std::uint64_t 
                : "memory");
 }
 __device__ inline void store_relaxed(std::uint64_t* address, const std::uint64_t (&values)[2]) {
-  asm volatile("st.relaxed.gpu.global.v2.u64 [%0], {%1, %2};" ::"l"(
-                   __cvta_generic_to_global(address)),
-               "l"(values[0]), "l"(values[1])
-               : "memory");
+  asm volatile(
+      "st.relaxed.gpu.global.v2.u64 [%0], {%1, %2};" ::"l"(__cvta_generic_to_global(address)),
+      "l"(values[0]), "l"(values[1])
+      : "memory");
 }
 
 /// As load_relaxed; what the storing thread did before its store_release is visible afterwards.
