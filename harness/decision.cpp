@@ -17,7 +17,6 @@ using LogRatios = std::vector<std::vector<double>>;
 LogRatios time_ratios(const std::vector<ProcessBlocks>& processes) {
   LogRatios ratios;
   for (const ProcessBlocks& blocks : processes) {
-    if (blocks.empty()) continue;
     ratios.emplace_back();
     for (const Block& block : blocks) ratios.back().push_back(log_ratio(block));
   }
@@ -28,7 +27,6 @@ LogRatios time_ratios(const std::vector<ProcessBlocks>& processes) {
 LogRatios cycle_ratios(const std::vector<ProcessBlocks>& processes) {
   LogRatios ratios;
   for (const ProcessBlocks& blocks : processes) {
-    if (blocks.empty()) continue;
     ratios.emplace_back();
     for (const Block& block : blocks)
       ratios.back().push_back(log_ratio(block) + log_clock_ratio(block).value());

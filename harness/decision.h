@@ -26,6 +26,7 @@ inline constexpr Level kClaim{"claim", 5, 8, 0.005};
 
 inline constexpr double kConfidence = 0.99;         // of every interval
 inline constexpr double kPreciseHalfWidth = 0.005;  // no more blocks are needed
+inline constexpr std::size_t kMostBlocks = 400;     // more do not help: the noise is not white
 inline constexpr double kClockSpread = 0.01;        // between the arms, before cycles are asked
 
 /// Of B against A: kFaster means that B takes less time.

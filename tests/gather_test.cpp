@@ -87,6 +87,25 @@ TEST(Gather, TheBudgetEndsItAnywhereAndClosesTheProcess) {
   }
 }
 
+TEST(Gather, AMachineThatNeverBecomesPreciseIsGivenUp) {
+  for (const Level& level : {kProvisional, kClaim}) {
+    Log log;
+    const Gathered given_up = gather(level, processes({.white = 9}, 1, log), never);
+    EXPECT_FALSE(given_up.precise);
+    std::size_t blocks = 0;
+    for (const ProcessBlocks& process : given_up.processes) blocks += process.size();
+    EXPECT_EQ(blocks, kMostBlocks);
+  }
+}
+
+TEST(Gather, AProcessThatStartedTooLateIsNoProcess) {
+  Log log;
+  int calls = 0;  // of the clock: the second is after the first process has started
+  const Gathered late = gather(kClaim, processes({}, 1, log), [&] { return ++calls > 1; });
+  EXPECT_EQ(log.closed, 1);
+  EXPECT_TRUE(late.processes.empty());
+}
+
 TEST(Gather, AFailingProcessIsAnErrorNotAMeasurement) {
   const OpenProcess failing = [](Arm) {
     return BlockProcess{.next = []() -> Block { throw std::runtime_error("bang"); },

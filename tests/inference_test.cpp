@@ -40,13 +40,19 @@ TEST(StudentT, TheSignOfTDoesNotMatter) {
 }
 
 TEST(MeanTest, TheIntervalExcludesZeroExactlyWhenPIsBelowItsLevel) {
+  constexpr double kLevel = 0.01;
   const std::vector<double> shape = {-1, 0.3, 0.1, 1.2, -0.6};
   for (double shift = -3; shift < 3; shift += 0.05) {
     std::vector<double> values = shape;
     for (double& value : values) value += shift;
-    const MeanTest test = test_mean(values, 0.99);
-    EXPECT_EQ(std::abs(mean(values)) > test.half_width, test.p < 0.01) << shift;
+    const MeanTest test = test_mean(values, 1 - kLevel);
+    EXPECT_EQ(std::abs(mean(values)) > test.half_width, test.p < kLevel) << shift;
   }
+}
+
+TEST(MeanTest, AKnownInterval) {
+  EXPECT_DOUBLE_EQ(standard_error({1, 2, 3, 4, 5}), std::sqrt(0.5));
+  EXPECT_EQ(rounded(test_mean({1, 2, 3, 4, 5}, 0.99).half_width), 3.256);  // 4.604 * sqrt(0.5)
 }
 
 TEST(MeanTest, OneValueProvesNothing) {

@@ -12,7 +12,9 @@
 
 namespace attn {
 
-/// Mann-Whitney's U-test at 5 % in its normal approximation; samples without ties.
+inline constexpr double kOtherLevel = 0.05;  // of significance
+
+/// Mann-Whitney's U-test in its normal approximation; samples without ties.
 inline bool u_test_sees_a_difference(const std::vector<double>& a, const std::vector<double>& b) {
   std::vector<std::pair<double, bool>> all;
   for (const double t : a) all.emplace_back(t, false);
@@ -25,14 +27,14 @@ inline bool u_test_sees_a_difference(const std::vector<double>& a, const std::ve
   const auto m = static_cast<double>(b.size());
   const double u = rank_sum - m * (m + 1) / 2;
   const double z = (u - n * m / 2) / std::sqrt(n * m * (n + m + 1) / 12);
-  return std::erfc(std::abs(z) / std::numbers::sqrt2) < 0.05;
+  return std::erfc(std::abs(z) / std::numbers::sqrt2) < kOtherLevel;
 }
 
-/// The 95 % t-interval over log(b_i / a_i) excludes 0.
+/// The t-interval over log(b_i / a_i) excludes 0.
 inline bool interval_sees_a_difference(const std::vector<double>& a, const std::vector<double>& b) {
   std::vector<double> logs;
   for (std::size_t i = 0; i < a.size(); ++i) logs.push_back(std::log(b[i] / a[i]));
-  return std::abs(mean(logs)) > test_mean(logs, 0.95).half_width;
+  return std::abs(mean(logs)) > test_mean(logs, 1 - kOtherLevel).half_width;
 }
 
 }  // namespace attn
