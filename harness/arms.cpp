@@ -73,11 +73,11 @@ class Worker {
 
   /// Keeps the worker's last message; throws when an arm did not pass.
   void take_rows(const Json& message) {
-    measured_.row_a = message.at("a");
-    measured_.row_b = message.at("b");
+    const Json& a = message.at("a");
+    const Json& b = message.at("b");
+    measured_.rows = {a, b};
     for (const Json& flag : message.at("flags")) measured_.flags.insert(flag);
-    const Json& worst =
-        gravity(measured_.row_b) > gravity(measured_.row_a) ? measured_.row_b : measured_.row_a;
+    const Json& worst = gravity(b) > gravity(a) ? b : a;
     if (gravity(worst) == 1) measured_.status = Status::kUnchecked;
     if (gravity(worst) <= 1) return;
     std::size_t status = 0;

@@ -37,8 +37,7 @@ struct ArmsMeasured {
   Status status = Status::kOk;
   std::optional<std::string> reason;
   Gathered gathered;
-  Json row_a = nullptr;  ///< the arms' cell rows, of the last worker that gave them
-  Json row_b = nullptr;
+  std::vector<Json> rows;  ///< the cell rows of A and of B, of the last worker that gave them
   std::set<std::string> flags;
 };
 

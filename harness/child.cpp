@@ -64,7 +64,7 @@ std::string Child::receive(double timeout_s) {
                                            std::chrono::duration<double>(timeout_s));
   for (;;) {
     if (const std::size_t end = buffer_.find('\n'); end != std::string::npos) {
-      const std::string line = buffer_.substr(0, end);
+      std::string line = buffer_.substr(0, end);
       buffer_.erase(0, end + 1);
       return line;
     }

@@ -110,9 +110,9 @@ ComparedCell CompareSweep::compare(const Arms& arms, bool control) {
     if (!ns.empty() && summarise(ns).median < 10 * null_kernel_ns_)
       measured.flags.insert("floor_limited");
   }
-  if (!control && !measured.row_a.is_null()) {
-    rows_->append(measured.row_a);
-    if (arms.a.backend != arms.b.backend) rows_->append(measured.row_b);
+  if (!control && !measured.rows.empty()) {
+    rows_->append(measured.rows[0]);
+    if (arms.a.backend != arms.b.backend) rows_->append(measured.rows[1]);
   }
   if (!is_random(arms.a.family)) measured.flags.insert("not_comparable");
   const Json row = compare_row(arms, machine_, session_, measured, decision, control);

@@ -109,15 +109,15 @@ class Online(Compare):
         for line in self.path.read_text().splitlines():
             validator.validate(json.loads(line))
 
-    def test_a_slow_backend_is_a_regression_and_a_quick_one_is_none(self) -> None:
-        words = ["--M", "256", "--H", "2"]
-        slower = self.compare(QUICK, SLOW, *words)
-        self.assertIn("SLOWER", slower.stdout)
-        self.assertRegex(slower.stdout, r"geometric mean .*; worst cell .*; SLOWER 1 of 1 \(100 %\)")
-        self.assertEqual(slower.returncode, 1, slower.stdout + slower.stderr)
-        faster = self.compare(SLOW, QUICK, *words)
-        self.assertIn("FASTER", faster.stdout)
-        self.assertEqual(faster.returncode, 0)
+    def test_a_slow_backend_is_a_regression_unless_the_session_is_unproven(self) -> None:
+        slower = self.compare(QUICK, SLOW, "--M", "64", "--H", "2", seconds=3)
+        (row,) = [row for row in self.records("compare") if not row["control"]]
+        self.assertEqual(row["verdict"], "SLOWER", slower.stdout)
+        (event,) = self.records("event")
+        count = 1 if event["proven"] else 0  # a busy machine may call the A/A control
+        self.assertEqual(slower.returncode, count, slower.stdout + slower.stderr)
+        self.assertEqual(len(event["withdrawn"]), 1 - count)
+        self.assertRegex(slower.stdout, f"geometric mean .*; worst cell .*; SLOWER {count} of 1")
 
     def test_a_claim_has_fresh_processes_that_flip_the_starting_arm(self) -> None:
         self.compare(SLOW, QUICK, "--M", "16", "--level", "claim", seconds=3)
