@@ -41,9 +41,12 @@ class CompareSweep {
   std::vector<Arms> remaining() const;
   ComparedCell compare(const Arms& arms, bool control);
   void run_control(const std::vector<Arms>& left);
-  bool out_of_time() const {
-    return options_.time_budget_s > 0 && seconds_since(start_) > options_.time_budget_s;
+  bool out_of_time(double next_s = 0) const {
+    constexpr double kShare = 0.95;  // the rest is for the block in flight and the last sentinel
+    return options_.time_budget_s > 0 &&
+           seconds_since(start_) + next_s > kShare * options_.time_budget_s;
   }
+  bool complete(const Json& row) const;
   void finish(const CompareSummary& summary, std::size_t undone) const;
 
   std::vector<Arms> cells_;
@@ -58,6 +61,12 @@ class CompareSweep {
   std::vector<std::string> doubts_;
 };
 
+/// An arm failed, or the level's minimum of blocks is there; else the time had been spent.
+bool CompareSweep::complete(const Json& row) const {
+  return !row.value("verdict", Json()).is_string() ||
+         row.value("blocks", std::size_t{0}) >= options_.level.processes * options_.level.blocks;
+}
+
 /// Opens the rows file and takes over what proven sessions of it compared.
 void CompareSweep::open_rows() {
   rows_ =
@@ -70,7 +79,7 @@ void CompareSweep::open_rows() {
   }
   std::map<std::string, ComparedCell> found;
   for (const Json& row : earlier) {
-    if (row["type"] == "compare" && !row.value("control", true) &&
+    if (row["type"] == "compare" && !row.value("control", true) && complete(row) &&
         proven.count(row.value("session", "")) > 0) {
       ComparedCell cell = compared_cell(row);
       cell.earlier = true;
@@ -178,7 +187,9 @@ int CompareSweep::run() {
     Progress progress(left.size());
     const Clock::time_point start = Clock::now();
     for (const Arms& arms : left) {
-      if (out_of_time()) break;
+      const double expected =
+          worked_on > 0 ? seconds_since(start) / static_cast<double>(worked_on) : 0;
+      if (out_of_time(expected)) break;
       if (worked_on == left.size() / 2) sentinel_.push_back(sentinel_ns(machine_));
       const ComparedCell cell = compare(arms, /*control=*/false);
       done_[cell.key] = cell;
