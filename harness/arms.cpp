@@ -49,8 +49,10 @@ int gravity(const Json& row) {
 
 class Worker {
  public:
-  Worker(const std::vector<std::string>& arguments, double timeout_s, ArmsMeasured& measured)
-      : child_("/proc/self/exe", arguments), timeout_s_(timeout_s), measured_(measured) {
+  Worker(const ArmOptions& options,
+         const std::vector<std::string>& arguments,
+         ArmsMeasured& measured)
+      : child_(options.worker, arguments), timeout_s_(options.timeout_s), measured_(measured) {
     const Json hello = receive();
     if (!hello.contains("ready")) take_rows(hello);
   }
@@ -103,8 +105,8 @@ ArmsMeasured measure_arms(const Arms& arms,
                           const std::function<bool()>& out_of_time) {
   ArmsMeasured measured;
   const OpenProcess open = [&](Arm first) {
-    auto worker = std::make_shared<Worker>(worker_arguments(arms, machine, options, first),
-                                           options.timeout_s, measured);
+    auto worker = std::make_shared<Worker>(options, worker_arguments(arms, machine, options, first),
+                                           measured);
     return BlockProcess{.next = [worker] { return worker->next(); },
                         .close = [worker] { worker->close(); }};
   };

@@ -23,8 +23,9 @@ struct Arms {
 struct ArmOptions {
   bool cold = true;  ///< caches flushed before every sample
   std::uint64_t seed = 1;
-  double cell_limit_s = 10;  ///< RunnerOptions'
-  double timeout_s = 300;    ///< for every answer of a worker
+  double cell_limit_s = 10;               ///< RunnerOptions'
+  double timeout_s = 300;                 ///< for every answer of a worker
+  std::string worker = "/proc/self/exe";  ///< the program that serves arms
 };
 
 /// The worker: verifies both arms over the same tensors, measures a block for every line on standard
@@ -41,7 +42,7 @@ struct ArmsMeasured {
   std::set<std::string> flags;
 };
 
-/// Drives workers of this very program.
+/// Drives workers.
 ArmsMeasured measure_arms(const Arms& arms,
                           const Machine& machine,
                           const ArmOptions& options,

@@ -143,19 +143,9 @@ void CompareSweep::run_control(const std::vector<Arms>& left) {
     return x.a.problem->work().mma_flops < y.a.problem->work().mma_flops;
   });
   const ComparedCell control = compare(*middle, /*control=*/true);
-  if (!control.compared()) {
-    doubts_.push_back(fmt::format("the A/A control gave no result: {}",
-                                  control.reason.value_or(std::string(name_of(control.status)))));
-    return;
-  }
-  const bool called = control.verdict == Verdict::kFaster || control.verdict == Verdict::kSlower;
-  if (called) {
-    doubts_.push_back(fmt::format("the A/A control was called {}: {:.4f}", name_of(control.verdict),
-                                  control.ratio));
-  } else {
-    const double floor = std::exp(std::abs(std::log(control.ratio))) - 1;
-    session_.delta = std::max(session_.delta, floor);
-  }
+  const ControlOutcome outcome = judge_control(control, session_.delta);
+  session_.delta = outcome.delta;
+  if (outcome.doubt) doubts_.push_back(*outcome.doubt);
   fmt::print(stderr, "A/A control {:.4f} {}, delta {:.2f} %\n", control.ratio,
              name_of(control.verdict), 100 * session_.delta);
 }
@@ -201,9 +191,7 @@ int CompareSweep::run() {
                       cell.compared() ? name_of(cell.verdict) : name_of(cell.status), cell.ratio));
     }
     sentinel_.push_back(sentinel_ns(machine_));
-    const double drift = drift_of(sentinel_);
-    if (drift > kSentinelDrift && options_.level.name == kClaim.name)
-      doubts_.push_back(fmt::format("the sentinel drifted by {:.1f} %", 100 * drift));
+    if (const auto doubt = sentinel_doubt(sentinel_, options_.level)) doubts_.push_back(*doubt);
   }
   std::vector<ComparedCell> cells;
   for (const Arms& arms : cells_) {

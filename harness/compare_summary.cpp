@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "harness/sentinel.h"
 #include "harness/usage_error.h"
 
 namespace attn {
@@ -79,6 +80,24 @@ ComparedCell compared_cell(const Json& row) {
   } catch (const Json::exception& error) {
     throw UsageError(fmt::format("a compare row cannot be read: {}", error.what()));
   }
+}
+
+ControlOutcome judge_control(const ComparedCell& control, double delta) {
+  if (!control.compared())
+    return {.delta = delta,
+            .doubt = fmt::format("the A/A control gave no result: {}",
+                                 control.reason.value_or(std::string(name_of(control.status))))};
+  if (is_call(control.verdict))
+    return {.delta = delta,
+            .doubt = fmt::format("the A/A control was called {}: {:.4f}", name_of(control.verdict),
+                                 control.ratio)};
+  return {.delta = std::max(delta, std::max(control.ratio, 1 / control.ratio) - 1)};
+}
+
+std::optional<std::string> sentinel_doubt(const std::vector<double>& times_ns, const Level& level) {
+  const double drift = drift_of(times_ns);
+  if (drift <= kSentinelDrift || level.name != kClaim.name) return std::nullopt;
+  return fmt::format("the sentinel drifted by {:.1f} %", 100 * drift);
 }
 
 CompareSummary summarise_cells(std::vector<ComparedCell> cells, std::vector<std::string> doubts) {

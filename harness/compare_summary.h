@@ -37,6 +37,17 @@ std::string problem_name(const Json& row);
 /// Throws UsageError when the row lacks what a summary needs.
 ComparedCell compared_cell(const Json& row);
 
+/// What a backend measured against itself says of the session: differences that the control shows
+/// count as none from then on; a control that was called is a doubt.
+struct ControlOutcome {
+  double delta = 0;
+  std::optional<std::string> doubt{};
+};
+ControlOutcome judge_control(const ComparedCell& control, double delta);
+
+/// A claim's doubt about a machine whose sentinel drifted.
+std::optional<std::string> sentinel_doubt(const std::vector<double>& times_ns, const Level& level);
+
 struct CompareSummary {
   std::vector<ComparedCell> cells;        ///< with the verdicts that stand
   std::vector<std::string> doubts;        ///< why no call of this session stands; empty: proven

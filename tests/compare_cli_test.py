@@ -142,6 +142,11 @@ class Online(Compare):
         (row,) = [row for row in self.records("compare") if not row["control"]]
         self.assertIn(row["status"], ("UNSUPPORTED", "NOT_BUILT"))
         self.assertIsNone(row["verdict"])
+        self.path.unlink()
+        self.compare("fused_simt", QUICK, "--M", "8")
+        refused, other = self.records("cell")
+        self.assertEqual(refused["backend"], "fused_simt")
+        self.assertEqual((other["backend"], other["status"]), (QUICK, "OK"), "B stands for itself")
         self.validate()
 
     def test_a_hanging_arm_is_a_timeout_and_the_sweep_goes_on(self) -> None:
@@ -216,7 +221,8 @@ class Offline(Compare):
 
     def test_cells_in_both_files_are_set_side_by_side(self) -> None:
         a = self.write("a.jsonl", synthetic.run(), self.bench("mma_sm80", 1e6),
-                       self.bench("split_k", 1e6), self.bench("mma_sm80", 1e6, M=128))
+                       self.bench("split_k", 1e6), self.bench("mma_sm80", 1e6, M=128),
+                       synthetic.cell("mma_sm80", "verify", "readme", SHAPE))
         b = self.write("b.jsonl", synthetic.run(utc="2026-11-22T10:15:00Z"),
                        self.bench("mma_sm80", 1.5e6), self.bench("split_k", 0.5e6))
         result = self.run_it("compare", a, b)

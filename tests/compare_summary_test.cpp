@@ -98,6 +98,27 @@ TEST(CompareSummary, ExitCodes) {
   }
 }
 
+TEST(CompareControl, ACallIsADoubtAndAnythingElseAFloor) {
+  for (const Verdict verdict : {Verdict::kFaster, Verdict::kSlower}) {
+    const ControlOutcome called = judge_control(cell(1.02, verdict), 0.005);
+    EXPECT_EQ(called.delta, 0.005);
+    EXPECT_NE(called.doubt.value_or("").find("was called"), std::string::npos);
+  }
+  for (const double ratio : {1.02, 1 / 1.02}) {
+    const ControlOutcome outcome = judge_control(cell(ratio, Verdict::kUndecided), 0.005);
+    EXPECT_DOUBLE_EQ(outcome.delta, 1.02 - 1);
+    EXPECT_FALSE(outcome.doubt.has_value());
+  }
+  EXPECT_EQ(judge_control(cell(1.001, Verdict::kSame), 0.005).delta, 0.005);
+  EXPECT_TRUE(judge_control(failed(Status::kTimeout), 0.005).doubt.has_value());
+}
+
+TEST(CompareControl, ADriftingSentinelIsADoubtOfClaims) {
+  EXPECT_TRUE(sentinel_doubt({100, 103, 100}, kClaim).has_value());
+  EXPECT_FALSE(sentinel_doubt({100, 101, 100}, kClaim).has_value());
+  EXPECT_FALSE(sentinel_doubt({100, 103, 100}, kProvisional).has_value());
+}
+
 TEST(CompareSummary, ARowThatLacksAFieldIsOneSentence) {
   EXPECT_THROW(compared_cell({{"type", "compare"}, {"key", "00"}}), UsageError);
 }
