@@ -1,6 +1,8 @@
 // What the machine can do at most, measured in the session that quotes it; 0 where not measured.
 #pragma once
 
+#include "harness/core/backend.h"
+
 namespace attn {
 
 struct Ceilings {
@@ -14,10 +16,14 @@ struct Ceilings {
 namespace host {
 /// Copy and FMA rates of all the CPU's threads together.
 Ceilings measure_ceilings();
+/// A fixed amount of arithmetic on all threads.
+Launch sentinel();
 }  // namespace host
 
 namespace gpu {
 Ceilings measure_ceilings();
+/// A fixed amount of arithmetic on all SMs.
+Launch sentinel();
 }  // namespace gpu
 
 }  // namespace attn

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/compare.h"
 #include "harness/operators.h"
 #include "harness/report.h"
 #include "harness/sweep.h"
@@ -19,7 +20,7 @@
 namespace attn {
 namespace {
 
-/// What `verify` and `bench` share.
+/// What `verify`, `bench` and `compare` share.
 struct SweepFlags {
   Selection selection;
   SweepOptions options;
@@ -27,6 +28,18 @@ struct SweepFlags {
   std::string device = "auto";
   bool list = false;
   bool dry_run = false;
+};
+
+/// What `compare` takes besides.
+struct CompareFlags {
+  SweepFlags sweep;
+  CompareOptions options;
+  std::string a;
+  std::string b;
+  std::string level = "provisional";
+  std::string cache = "cold";
+  std::string serve;     // the worker's starting arm
+  std::string of_suite;  // the suite that the worker's cell stands in
 };
 
 /// Every field of every operator is an axis.
@@ -42,12 +55,11 @@ void add_axes(CLI::App& command, SweepFlags& flags) {
   }
 }
 
-void add_sweep_flags(CLI::App& command, SweepFlags& flags) {
-  command.add_option("operator", flags.selection.op, "for example colreduce")->required();
+/// Which cells, on what, until when, to where.
+void add_selection_flags(CLI::App& command, SweepFlags& flags) {
   command.add_option("--suite", flags.selection.suite, "a named list of cases");
   command.add_option("--shape", flags.selection.shapes, "B4H8M4096N4096D128; may be repeated");
   command.add_option("--where", flags.selection.where, "keep cases with 'M<=N && B==1'");
-  command.add_option("--backend", flags.selection.backends, "globs: 'mma*,!naive'");
   command.add_option("--data", flags.selection.families, "input families: normal,peaked,...");
   command.add_option("--device", flags.device, "auto, cuda or cpu")
       ->check(CLI::IsMember({"auto", "cuda", "cpu"}));
@@ -63,6 +75,37 @@ void add_sweep_flags(CLI::App& command, SweepFlags& flags) {
   command.add_flag("--list", flags.list, "print the cells and stop");
   command.add_flag("--dry-run", flags.dry_run, "print cells, bytes and a rough time, and stop");
   add_axes(command, flags);
+}
+
+void add_sweep_flags(CLI::App& command, SweepFlags& flags) {
+  command.add_option("operator", flags.selection.op, "for example colreduce")->required();
+  command.add_option("--backend", flags.selection.backends, "globs: 'mma*,!naive'");
+  add_selection_flags(command, flags);
+}
+
+void add_compare_flags(CLI::App& command, CompareFlags& flags) {
+  command.add_option("A", flags.a, "a backend, or a rows.jsonl file")->required();
+  command.add_option("B", flags.b, "what is compared with it")->required();
+  command.add_option("--op", flags.sweep.selection.op, "default: the first that has backend A");
+  command
+      .add_option("--level", flags.level,
+                  "provisional: one process, 12 blocks; claim: 5 processes, 8 blocks each")
+      ->check(CLI::IsMember({"provisional", "claim"}));
+  command.add_option("--cache", flags.cache, "cold or hot")->check(CLI::IsMember({"cold", "hot"}));
+  command
+      .add_option("--cell-seconds", flags.options.cell_seconds,
+                  "time that a cell may take to become precise (default 60)")
+      ->check(CLI::PositiveNumber);
+  command
+      .add_option("--timeout", flags.options.arms.timeout_s,
+                  "seconds that an arm may take for a block or its verification (default 300)")
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--strict", flags.options.strict, "undecided or noisy ends with exit code 4");
+  command.add_option("--serve", flags.serve, "starting arm of a worker")
+      ->check(CLI::IsMember({"A", "B"}))
+      ->group("");
+  command.add_option("--of-suite", flags.of_suite, "suite of a worker's cell")->group("");
+  add_selection_flags(command, flags.sweep);
 }
 
 void print_cells(const std::vector<PlanItem>& plan) {
@@ -90,25 +133,78 @@ void print_dry_run(const std::vector<PlanItem>& plan, const Machine& machine) {
   fmt::print("{} cells, roughly {:.0f} s\n", plan.size(), seconds);
 }
 
-int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_flags) {
+std::vector<PlanItem> plan_of(SweepFlags& flags) {
   for (const auto& [field, values] : flags.axes) {
     if (!values.empty()) flags.selection.axes.emplace_back(field, values);
   }
-  flags.options.runner.timed = timed;
-  std::vector<PlanItem> plan = make_plan(flags.selection);
-  if (flags.list) {
-    print_cells(plan);
-    return kExitOk;
-  }
-  const Machine machine = find_machine(flags.device != "cpu");
+  return make_plan(flags.selection);
+}
+
+Machine machine_of(const SweepFlags& flags) {
+  Machine machine = find_machine(flags.device != "cpu");
   if (flags.device == "cuda" && !machine.gpu)
     throw UsageError("--device cuda needs a GPU: " + machine.why_no_gpu);
-  if (flags.dry_run) {
-    print_dry_run(plan, machine);
-    return kExitOk;
-  }
+  return machine;
+}
+
+/// Prints the plan where that was all that was asked for.
+bool only_printed(const SweepFlags& flags, const std::vector<PlanItem>& plan) {
+  if (flags.list) print_cells(plan);
+  if (flags.dry_run && !flags.list) print_dry_run(plan, machine_of(flags));
+  return flags.list || flags.dry_run;
+}
+
+int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_flags) {
+  flags.options.runner.timed = timed;
+  std::vector<PlanItem> plan = plan_of(flags);
+  if (only_printed(flags, plan)) return kExitOk;
+  const Machine machine = machine_of(flags);
   return timed ? run_bench(std::move(plan), machine, flags.options, std::move(benchmark_flags))
                : run_verify(std::move(plan), machine, flags.options);
+}
+
+/// The operator that was named, else the first that has the backend.
+std::string operator_of(const std::string& named, const std::string& backend) {
+  if (!named.empty()) return named;
+  const auto all = operators();
+  for (const auto& op : all) {
+    for (const AnyBackend& one : op->backends()) {
+      if (one.id == backend) return std::string(op->name());
+    }
+  }
+  return std::string(all.front()->name());  // whose plan then says what backends there are
+}
+
+int run_comparison(CompareFlags& flags) {
+  const auto is_file = [](const std::string& text) {
+    return text.ends_with(".jsonl") || text.find('/') != std::string::npos;
+  };
+  if (is_file(flags.a) && is_file(flags.b))
+    return compare_files(flags.a, flags.b, flags.options.strict);
+  SweepFlags& sweep = flags.sweep;
+  sweep.selection.op = operator_of(sweep.selection.op, flags.a);
+  sweep.selection.backends = flags.a;
+  std::vector<PlanItem> plan = plan_of(sweep);
+  find_backend(*plan[0].op, flags.a);  // not a glob
+  const std::size_t backend_b = find_backend(*plan[0].op, flags.b);
+  if (only_printed(sweep, plan)) return kExitOk;
+  const Machine machine = machine_of(sweep);
+  CompareOptions& options = flags.options;
+  options.level = flags.level == kClaim.name ? kClaim : kProvisional;
+  options.arms.cold = flags.cache == "cold";
+  options.arms.seed = sweep.options.runner.seed;
+  options.arms.cell_limit_s = sweep.options.runner.cell_limit_s;
+  if (!flags.serve.empty()) {
+    Arms arms{plan[0], plan[0]};
+    arms.a.suite = arms.b.suite = flags.of_suite;
+    arms.b.backend = backend_b;
+    serve_arms(arms, machine, options.arms, flags.serve == "A" ? Arm::kA : Arm::kB);
+    return kNoRegression;
+  }
+  options.out = sweep.options.out;
+  options.time_budget_s = sweep.options.time_budget_s;
+  options.argv = sweep.options.argv;
+  return run_compare(std::move(plan), backend_b, machine, options);
 }
 
 /// Takes Google Benchmark's flags out of the arguments.
@@ -124,7 +220,9 @@ std::vector<std::string> take_benchmark_flags(std::vector<std::string>& argument
 int parse_and_run(std::vector<std::string> arguments) {
   SweepFlags verify_flags;
   SweepFlags bench_flags;
-  bench_flags.options.argv = verify_flags.options.argv = arguments;
+  CompareFlags compare_flags;
+  for (SweepFlags* flags : {&verify_flags, &bench_flags, &compare_flags.sweep})
+    flags->options.argv = arguments;
   std::vector<std::string> benchmark_flags = take_benchmark_flags(arguments);
 
   CLI::App app{"Backends of operators on the attention matrix: verified, timed, reported."};
@@ -140,6 +238,9 @@ int parse_and_run(std::vector<std::string> arguments) {
       ->add_option("--sample-seconds", bench_flags.options.runner.sample_seconds,
                    "time spent on the cold samples of a cell")
       ->check(CLI::PositiveNumber);
+  CLI::App* compare = app.add_subcommand(
+      "compare", "is B faster than A? Blocks in turns, a verdict with an interval");
+  add_compare_flags(*compare, compare_flags);
   CLI::App* report = app.add_subcommand("report", "print rows as a table");
   std::vector<std::string> files;
   std::string format = "table";
@@ -158,6 +259,8 @@ int parse_and_run(std::vector<std::string> arguments) {
     print_list(suite);
   } else if (*report) {
     print_report(files, format);
+  } else if (*compare) {
+    return run_comparison(compare_flags);
   } else {
     return *bench ? run_sweep(bench_flags, true, std::move(benchmark_flags))
                   : run_sweep(verify_flags, false, {});

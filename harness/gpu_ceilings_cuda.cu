@@ -4,6 +4,7 @@
 #include <cuda_fp16.h>
 
 #include <algorithm>
+#include <memory>
 #include <stdexcept>
 #include <vector>
 
@@ -62,15 +63,20 @@ struct Scratch {
   void* data;
 };
 
-/// Instructions per second of a kernel that runs kChains * kIterations of them a thread.
-double instruction_rate(void (*kernel)(float*, float)) {
-  const Scratch sink(256);
-  const int ctas = 4 * device_properties().multiProcessorCount;
-  const double seconds = best_seconds({[&](Stream) {
-    kernel<<<ctas, kThreads, 0, stream()>>>(static_cast<float*>(sink.data), 0.25f);
+int all_ctas() { return 4 * device_properties().multiProcessorCount; }
+
+/// A kernel that runs kChains * kIterations of its instruction a thread, on all SMs.
+Launch on_all_sms(void (*kernel)(float*, float)) {
+  return {[kernel, sink = std::make_shared<Scratch>(256)](Stream) {
+    kernel<<<all_ctas(), kThreads, 0, stream()>>>(static_cast<float*>(sink->data), 0.25f);
     CUDA_CHECK_LAUNCH();
-  }});
-  return static_cast<double>(ctas) * kThreads * kChains * kIterations / seconds;
+  }};
+}
+
+/// Instructions per second of such a kernel.
+double instruction_rate(void (*kernel)(float*, float)) {
+  return static_cast<double>(all_ctas()) * kThreads * kChains * kIterations /
+         best_seconds(on_all_sms(kernel));
 }
 
 double copy_rate() {
@@ -134,5 +140,7 @@ Ceilings measure_ceilings() {
           .ex2_per_s = instruction_rate(ex2_kernel),
           .null_kernel_ns = null_kernel_ns()};
 }
+
+Launch sentinel() { return on_all_sms(fma_kernel); }
 
 }  // namespace attn::gpu

@@ -26,6 +26,7 @@ void run(const Launch&) { absent(); }
 bool recover() noexcept { return true; }
 Samples time(const Launch&, bool, int) { absent(); }
 Ceilings measure_ceilings() { absent(); }
+Launch sentinel() { absent(); }
 KernelResources describe(const KernelUse&) { absent(); }
 
 }  // namespace attn::gpu

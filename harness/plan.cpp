@@ -155,7 +155,7 @@ std::vector<std::size_t> match_backends(const AnyOperator& op, const std::string
       chosen[i] = keep;
       hit = true;
     }
-    if (!hit) find_named(backends, pattern, "backend", [](auto& b) { return b.id; });
+    if (!hit) find_backend(op, pattern);  // says what there is
   }
   std::vector<std::size_t> indices;
   for (std::size_t i = 0; i < chosen.size(); ++i) {
@@ -169,6 +169,20 @@ std::vector<std::size_t> match_backends(const AnyOperator& op, const std::string
 std::string PlanItem::name() const {
   return fmt::format("{}/{}/{}/{}", op->name(), backend_id(), case_id,
                      kInputFamilyNames[static_cast<std::size_t>(family)]);
+}
+
+std::vector<std::string> problem_flags(const PlanItem& item) {
+  std::vector<std::string> flags;
+  for (const FieldValue& field : item.problem->fields()) {
+    if (!field.is_default) flags.insert(flags.end(), {fmt::format("--{}", field.name), field.text});
+  }
+  flags.emplace_back("--data");
+  flags.emplace_back(kInputFamilyNames[static_cast<std::size_t>(item.family)]);
+  return flags;
+}
+
+std::size_t find_backend(const AnyOperator& op, const std::string& id) {
+  return find_named(op.backends(), id, "backend", [](auto& backend) { return backend.id; });
 }
 
 std::vector<std::string> expand_axis(const std::string& field, const std::string& text) {

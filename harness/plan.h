@@ -36,6 +36,12 @@ struct PlanItem {
   std::string name() const;
 };
 
+/// The flags that select the item's problem and data: "--M", "131", ..., "--data", "normal".
+std::vector<std::string> problem_flags(const PlanItem& item);
+
+/// Index of the backend with exactly this id. UsageError names what there is instead.
+std::size_t find_backend(const AnyOperator& op, const std::string& id);
+
 /// Cells grouped by problem and data, backends in reading order. Throws UsageError in one sentence
 /// for an unknown operator, suite, field, family or backend, and for a problem that is not valid.
 std::vector<PlanItem> make_plan(const Selection& selection);

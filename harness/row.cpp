@@ -86,11 +86,11 @@ Json json_or_null(const std::optional<T>& value) {
 
 }  // namespace
 
-Json to_json(const CellRow& row) {
+Json problem_columns(const std::vector<FieldValue>& fields) {
   Json shape = Json::object();
   Json options = Json::object();
   std::string dtype;
-  for (const FieldValue& field : row.fields) {
+  for (const FieldValue& field : fields) {
     if (field.kind == FieldKind::kSize) {
       shape[field.name] = field.number;
     } else if (field.name == "dtype") {
@@ -99,6 +99,11 @@ Json to_json(const CellRow& row) {
       options[field.name] = field.text;
     }
   }
+  return {{"shape", shape}, {"dtype", dtype}, {"options", options}};
+}
+
+Json to_json(const CellRow& row) {
+  const Json problem = problem_columns(row.fields);
   Json kernels = Json::array();
   for (const gpu::KernelResources& kernel : row.kernels) kernels.push_back(to_json(kernel));
   return {{"type", "cell"},
@@ -111,9 +116,9 @@ Json to_json(const CellRow& row) {
           {"math", row.math},
           {"class", row.numerics},
           {"deterministic", row.deterministic},
-          {"shape", shape},
-          {"dtype", dtype},
-          {"options", options},
+          {"shape", problem["shape"]},
+          {"dtype", problem["dtype"]},
+          {"options", problem["options"]},
           {"data", row.family},
           {"status", name_of(row.status)},
           {"reason", or_null(row.reason)},

@@ -75,6 +75,9 @@ struct CellRow {
   std::string repro;
 };
 
+/// The columns `shape`, `dtype` and `options` of a problem.
+Json problem_columns(const std::vector<FieldValue>& fields);
+
 Json to_json(const CellRow& row);
 
 /// Reads a rows file. A last line without its newline is a torn write and is ignored; any other line

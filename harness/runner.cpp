@@ -2,6 +2,7 @@
 #include "harness/runner.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <chrono>
@@ -51,13 +52,8 @@ std::vector<std::int64_t> unravel(std::size_t index, const Extents& shape) {
 }
 
 std::string repro_command(const PlanItem& item, const CellRow& row, std::uint64_t seed) {
-  std::string command = fmt::format("attnbench {} {} --backend {} --device {}", row.mode, row.op,
-                                    row.backend, row.device);
-  for (const FieldValue& field : row.fields) {
-    if (!field.is_default) command += fmt::format(" --{} {}", field.name, field.text);
-  }
-  const auto family = kInputFamilyNames[static_cast<std::size_t>(item.family)];
-  return command + fmt::format(" --data {} --seed {}", family, seed);
+  return fmt::format("attnbench {} {} --backend {} --device {} {} --seed {}", row.mode, row.op,
+                     row.backend, row.device, fmt::join(problem_flags(item), " "), seed);
 }
 
 }  // namespace
@@ -100,13 +96,13 @@ CellRow Runner::describe(const PlanItem& item,
   return row;
 }
 
-CellRow Runner::run(const PlanItem& item) {
+CellRow Runner::run_with(const PlanItem& item, const std::function<void(const TakeSamples&)>& use) {
   const AnyBackend backend = item.op->backends()[item.backend];
   const DeviceInfo& device =
       backend.info ? machine_.device_for(*backend.info) : machine_.main_device();
   CellRow row = describe(item, backend.info, device);
   try {
-    attempt(item, row);
+    attempt(item, row, use);
   } catch (const std::bad_alloc&) {
     fail(row, Status::kOom, "memory ran out");
   } catch (const std::exception& error) {
@@ -130,8 +126,9 @@ void Runner::fail(CellRow& row, Status status, const std::string& reason) {
 bool Runner::fits(const PlanItem& item,
                   const DeviceInfo& device,
                   std::size_t workspace,
+                  bool sampled,
                   CellRow& row) {
-  double needed = static_cast<double>(workspace) + (options_.timed ? kTimingBytes : 0);
+  double needed = static_cast<double>(workspace) + (sampled ? kTimingBytes : 0);
   if (!data_.has_fixture(device.space)) {
     for (const TensorSpec& spec : item.problem->tensor_specs())
       needed +=
@@ -145,7 +142,9 @@ bool Runner::fits(const PlanItem& item,
   return false;
 }
 
-void Runner::attempt(const PlanItem& item, CellRow& row) {
+void Runner::attempt(const PlanItem& item,
+                     CellRow& row,
+                     const std::function<void(const TakeSamples&)>& use) {
   const AnyBackend backend = item.op->backends()[item.backend];
   if (!backend.info) {
     row.status = Status::kNotBuilt;
@@ -172,7 +171,7 @@ void Runner::attempt(const PlanItem& item, CellRow& row) {
   }
   data_.select(item);
   const std::size_t workspace_bytes = item.problem->workspace_bytes(item.backend, device);
-  if (!fits(item, device, workspace_bytes, row)) return;
+  if (!fits(item, device, workspace_bytes, options_.timed || use, row)) return;
 
   Cell cell{item, *backend.info, device, data_.fixture(device.space),
             Buffer(device.space, workspace_bytes)};
@@ -181,7 +180,14 @@ void Runner::attempt(const PlanItem& item, CellRow& row) {
   if (!cell.launch.note.empty()) row.plan = cell.launch.note;
   verify(cell, row);
   for (const KernelUse& kernel : cell.launch.kernels) row.kernels.push_back(gpu::describe(kernel));
-  if (options_.timed && (row.status == Status::kOk || row.status == Status::kUnchecked)) {
+  if (row.status != Status::kOk && row.status != Status::kUnchecked) return;
+  if (use) {
+    warm_up(cell);
+    use([&cell](bool cold, int count) { return sample(cell, cold, count); });
+    cell.fixture.poison(kNanPattern);  // another backend may have left a right answer
+    sample(cell, /*cold=*/false, 1);
+    check_again(cell, row);
+  } else if (options_.timed) {
     time(cell, row);
     check_again(cell, row);
   }
@@ -242,12 +248,14 @@ void Runner::verify(Cell& cell, CellRow& row) {
   if (!check.bit_stable) row.flags.emplace_back("nondeterministic");
 }
 
-void Runner::time(Cell& cell, CellRow& row) {
-  const bool on_device = cell.device.space == MemorySpace::kDevice;
-  const auto sample = [&](bool cold, int count) {
-    return on_device ? gpu::time(cell.launch, cold, count)
-                     : host::time(cell.launch, cold, count, cell.device.l2_bytes);
-  };
+gpu::Samples Runner::sample(const Cell& cell, bool cold, int count) {
+  return cell.device.space == MemorySpace::kDevice
+             ? gpu::time(cell.launch, cold, count)
+             : host::time(cell.launch, cold, count, cell.device.l2_bytes);
+}
+
+/// Runs the launch until it is warm; returns the seconds that one run took.
+double Runner::warm_up(const Cell& cell) {
   constexpr double kWarmUpSeconds = 0.05;
   const Clock::time_point start = Clock::now();
   int warm_ups = 0;
@@ -255,17 +263,20 @@ void Runner::time(Cell& cell, CellRow& row) {
     run_once(cell.launch, cell.device.space);
     ++warm_ups;
   } while (seconds_since(start) < kWarmUpSeconds);
-  const double seconds = seconds_since(start) / warm_ups + (on_device ? 1e-4 : 0.02);  // + flush
+  return seconds_since(start) / warm_ups;
+}
+
+void Runner::time(Cell& cell, CellRow& row) {
+  const bool on_device = cell.device.space == MemorySpace::kDevice;
+  const double seconds = warm_up(cell) + (on_device ? 1e-4 : 0.02);  // + flush
   const int least = on_device ? 15 : kLeastHostSamples;
   const int count = std::clamp(static_cast<int>(options_.sample_seconds / seconds), least, 100);
 
-  gpu::Samples cold = sample(true, count);
-  const gpu::Samples hot = sample(false, std::max(count / 2, least));
+  gpu::Samples cold = sample(cell, true, count);
+  const gpu::Samples hot = sample(cell, false, std::max(count / 2, least));
   if (cold.flush_bytes < 2 * cell.device.l2_bytes) row.flags.emplace_back("cold_unproven");
   if (!cold.gated || !hot.gated) row.flags.emplace_back("ungated");
-  const InputFamily family = cell.item.family;  // constants run faster than random data
-  if (family == InputFamily::kOneHot || family == InputFamily::kAllEqual)
-    row.flags.emplace_back("not_comparable");
+  if (!is_random(cell.item.family)) row.flags.emplace_back("not_comparable");
   row.time = {.cold = summarise(cold.ns),
               .hot = summarise(hot.ns),
               .host_launch_ns = summarise(cold.host_launch_ns).median,

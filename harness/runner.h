@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 
 #include "harness/case_data.h"
@@ -20,6 +21,9 @@ struct RunnerOptions {
   double cell_limit_s = 10;     ///< predicted to take longer on a CPU: TIMEOUT without a run
 };
 
+/// Times `count` runs of a verified launch, with cold or hot caches.
+using TakeSamples = std::function<gpu::Samples(bool cold, int count)>;
+
 class Runner {
  public:
   Runner(const Machine& machine, RunnerOptions options, std::optional<Ceilings> ceilings)
@@ -30,7 +34,10 @@ class Runner {
         run_cost_(0) {}
 
   /// Exactly one row, whatever happens.
-  CellRow run(const PlanItem& item);
+  CellRow run(const PlanItem& item) { return run_with(item, {}); }
+  /// As `run`; when the cell has passed and is warm, `use` samples it, and a last sample must leave
+  /// the verified output. `use` may run another backend of the same case: both share the tensors.
+  CellRow run_with(const PlanItem& item, const std::function<void(const TakeSamples&)>& use);
   /// A device error destroyed the GPU's context: nothing more can run in this process.
   bool device_lost() const { return device_lost_; }
 
@@ -39,9 +46,17 @@ class Runner {
 
   CellRow describe(const PlanItem& item, const BackendInfo* info, const DeviceInfo& device) const;
   void fail(CellRow& row, Status status, const std::string& reason);
-  void attempt(const PlanItem& item, CellRow& row);
-  bool fits(const PlanItem& item, const DeviceInfo& device, std::size_t workspace, CellRow& row);
+  void attempt(const PlanItem& item,
+               CellRow& row,
+               const std::function<void(const TakeSamples&)>& use);
+  bool fits(const PlanItem& item,
+            const DeviceInfo& device,
+            std::size_t workspace,
+            bool sampled,
+            CellRow& row);
   void verify(Cell& cell, CellRow& row);
+  static gpu::Samples sample(const Cell& cell, bool cold, int count);
+  static double warm_up(const Cell& cell);
   void time(Cell& cell, CellRow& row);
   void check_again(Cell& cell, CellRow& row);
   SpeedOfLight speed_of_light(const PlanItem& item, double ns) const;

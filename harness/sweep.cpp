@@ -2,63 +2,18 @@
 #include "harness/sweep.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <filesystem>
 
-#include "harness/usage_error.h"
+#include "harness/session.h"
 
 namespace attn {
 namespace {
 
-namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// The newest directory under results/<device> whose rows this very binary wrote, else a new one.
-std::string choose_directory(const Machine& machine) {
-  const fs::path root = fs::path("results") / device_slug(machine);
-  const std::string id = build_id();
-  std::vector<fs::path> candidates;
-  if (fs::is_directory(root)) {
-    for (const auto& entry : fs::directory_iterator(root)) {
-      if (fs::exists(entry.path() / "rows.jsonl")) candidates.push_back(entry.path());
-    }
-  }
-  std::sort(candidates.rbegin(), candidates.rend());
-  for (const fs::path& candidate : candidates) {
-    const std::vector<Json> rows = read_rows(candidate / "rows.jsonl");
-    if (!rows.empty() && rows.front().contains("build") && rows.front()["build"]["id"] == id)
-      return candidate;
-  }
-  const std::string sha = find_revision().sha.value_or("unknown");
-  return root / (utc_now(true) + "_" + sha.substr(0, 7));
-}
-
-/// The arguments as the run record keeps them: where the rows lie says nothing of how they were
-/// made, and may hold a user's name.
-std::vector<std::string> without_directory(const std::vector<std::string>& arguments) {
-  std::vector<std::string> kept;
-  for (std::size_t i = 0; i < arguments.size(); ++i) {
-    if (arguments[i] == "--out") {
-      ++i;
-    } else if (arguments[i].rfind("--out=", 0) != 0) {
-      kept.push_back(arguments[i]);
-    }
-  }
-  return kept;
-}
-
-/// The word as a shell reads it back.
-std::string quoted(const std::string& word) {
-  const bool plain = word.find_first_not_of(
-                         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                         "0123456789_-+=:,./@%") == std::string::npos;
-  return plain && !word.empty() ? word : fmt::format("'{}'", word);
 }
 
 std::string time_text(const CellRow& row) {
@@ -190,11 +145,8 @@ int Sweep::finish() const {
     fmt::print(stderr, "the GPU's context was lost; run the same command again for the rest\n");
   const std::size_t left = planned_ - outcomes_.size();
   if (left > 0) {
-    std::vector<std::string> words;
-    words.reserve(options_.argv.size());
-    for (const std::string& word : options_.argv) words.push_back(quoted(word));
     fmt::print(stderr, "{} of {} cells are left; the same command continues: {}\n", left, planned_,
-               fmt::join(words, " "));
+               command_text(options_.argv));
   }
   if (wrong) return kExitIncorrect;
   if (refused_all && !suite_) {

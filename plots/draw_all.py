@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import command
+import comparison
 import correctness_matrix
 import readme_figure
 import speed_of_light
@@ -37,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                     print("drew", command.save(figure(rows, None), args.out / device, name))
                 except NoRows as reason:
                     print(f"skipped {name} of {device}: {reason}")
+            try:
+                print("drew", comparison.draw(args.results, device, args.out, args.mix))
+            except NoRows as reason:
+                print(f"skipped comparison of {device}: {reason}")
         if not args.device and not devices(args.results):
             print(f"skipped every figure: no rows in {args.results}")
     except NoRows as reason:

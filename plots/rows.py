@@ -8,14 +8,15 @@ within and across files.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 SCHEMA = 1
 STATUSES = ("OK", "INCORRECT", "UNCHECKED", "UNSUPPORTED", "OOM", "TIMEOUT", "CRASH", "NOISY",
             "NOT_BUILT")
+VERDICTS = ("FASTER", "SLOWER", "SAME", "UNDECIDED")
 # Statuses whose time, where there is one, may be drawn.
 TIMED_STATUSES = ("OK", "NOISY", "UNCHECKED")
 
@@ -117,6 +118,60 @@ class Rows:
 
     def select(self, mode: str, suite: str | None = None) -> list[Cell]:
         return [c for c in self.cells if c.mode == mode and suite in (None, c.suite)]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Backend B against backend A on one problem."""
+
+    run: Run
+    key: str
+    session: str
+    op: str
+    suite: str | None
+    backend_a: str
+    backend_b: str
+    shape: dict[str, int]
+    dtype: str
+    options: dict[str, Any]
+    data: str
+    level: str
+    cache: str
+    status: str
+    ratio: float | None  # t_B / t_A
+    ci99: tuple[float, float] | None
+    verdict: str | None
+
+    @property
+    def subject(self) -> tuple[Any, ...]:
+        """What a set of comparisons is about."""
+        return (self.op, self.suite, self.backend_a, self.backend_b, self.level, self.cache)
+
+
+@dataclass(frozen=True)
+class Session:
+    """The end of a session of comparisons: whether its calls stand, and what it sums up to."""
+
+    run: Run
+    session: str
+    proven: bool
+    doubts: tuple[str, ...]
+    delta: float
+    drift: float
+    mean: float | None  # geometric, of the ratios
+    mean_ci99: tuple[float, float] | None
+    worst: float | None
+    slower_share: float | None
+    withdrawn: frozenset[str]  # keys of calls that do not stand
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """The newest subject's comparisons, each problem once, with the session that sums them up."""
+
+    cells: tuple[Comparison, ...]
+    session: Session
+    left_out: tuple[str, ...] = ()  # run ids of other machines or drivers
 
 
 def runs_of(cells: Iterable[Cell]) -> list[Run]:
@@ -228,19 +283,63 @@ def _parse_cell(line: _Line, run: Run | None) -> Cell:
     )
 
 
+def _parse_interval(line: _Line, name: str) -> tuple[float, float] | None:
+    ends = line.get(name, list, None)
+    if ends is None:
+        return None
+    if len(ends) != 2 or not all(type(end) in (int, float) for end in ends) or (
+            not 0 <= ends[0] <= ends[1]):
+        line.fail(f"'{name}' is no interval")
+    return (float(ends[0]), float(ends[1]))
+
+
+def _parse_comparison(line: _Line, run: Run | None) -> Comparison:
+    if run is None:
+        line.fail("a compare line before any run line")
+    verdict = line.get("verdict", str, None)
+    if verdict not in (*VERDICTS, None):
+        line.fail(f"verdict '{verdict}' is unknown")
+    for name in line.get("shape", dict):
+        line.get(f"shape.{name}", int)
+    texts = {name: line.get(name, str) for name in (
+        "key", "session", "op", "backend_a", "backend_b", "dtype", "data", "level", "cache",
+        "status")}
+    return Comparison(run=run, suite=line.get("suite", str, None), shape=line.get("shape", dict),
+                      options=line.get("options", dict),
+                      ratio=line.get("ratio", int, float, None),
+                      ci99=_parse_interval(line, "ci99"), verdict=verdict, **texts)
+
+
+def _parse_session(line: _Line, run: Run | None) -> Session:
+    if run is None:
+        line.fail("an event line before any run line")
+    return Session(
+        run=run,
+        session=line.get("session", str),
+        proven=line.get("proven", bool),
+        doubts=tuple(line.get("doubts", list)),
+        delta=line.get("delta", int, float),
+        drift=line.get("sentinel_drift", int, float),
+        mean=line.get("geometric_mean.ratio", int, float, None),
+        mean_ci99=_parse_interval(line, "geometric_mean.ci99"),
+        worst=line.get("worst.ratio", int, float, None),
+        slower_share=line.get("slower_share", int, float, None),
+        withdrawn=frozenset(line.get("withdrawn", list)),
+    )
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def read_file(path: Path) -> list[Cell]:
-    """All cells of one file, in its order."""
+def _read_lines(path: Path) -> Iterator[tuple[str, _Line, Run | None]]:
+    """Type of each line, the line, and the run that it belongs to."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise RowError(f"{path}: {error.strerror}.") from error
     lines = content.split(b"\n")
     lines.pop()  # what follows the last newline: nothing, or a torn write
-    cells: list[Cell] = []
     run: Run | None = None
     for number, text in enumerate(lines, start=1):
         try:
@@ -251,11 +350,26 @@ def read_file(path: Path) -> list[Cell]:
         kind = line.get("type", str)
         if kind == "run":
             run = _parse_run(line)
-        elif kind == "cell":
-            cells.append(_parse_cell(line, run))
-        else:
+        elif kind not in ("cell", "compare", "event"):
             line.fail(f"line type '{kind}' is unknown")
-    return cells
+        yield kind, line, run
+
+
+def read_file(path: Path) -> list[Cell]:
+    """All cells of one file, in its order."""
+    return [_parse_cell(line, run) for kind, line, run in _read_lines(path) if kind == "cell"]
+
+
+def read_comparisons(path: Path) -> tuple[list[Comparison], list[Session]]:
+    """All comparisons of one file but the controls, and the ends of its sessions."""
+    comparisons = []
+    sessions = []
+    for kind, line, run in _read_lines(path):
+        if kind == "compare" and not line.get("control", bool):
+            comparisons.append(_parse_comparison(line, run))
+        elif kind == "event":
+            sessions.append(_parse_session(line, run))
+    return comparisons, sessions
 
 
 def merge(cells: Sequence[Cell], mix: bool = False, left_out: Sequence[str] = ()) -> Rows:
@@ -270,6 +384,40 @@ def merge(cells: Sequence[Cell], mix: bool = False, left_out: Sequence[str] = ()
         newest.pop(cell.identity, None)
         newest[cell.identity] = cell
     return Rows(tuple(newest.values()), tuple(left_out))
+
+
+def _standing(comparison: Comparison, sessions: dict[str, Session]) -> Comparison:
+    """The comparison with the verdict that its session left it."""
+    session = sessions.get(comparison.session)
+    called = comparison.verdict in ("FASTER", "SLOWER")
+    if called and (session is None or not session.proven or comparison.key in session.withdrawn):
+        return replace(comparison, verdict="UNDECIDED")
+    return comparison
+
+
+def latest_comparisons(results: Path, device: str, mix: bool = False) -> Comparisons:
+    """What the newest finished session of a device is about, with older cells of the same subject.
+
+    Without `mix`, of the newest environment (machine and driver) alone.
+    """
+    comparisons: list[Comparison] = []
+    sessions: list[Session] = []
+    for path in sorted(results.glob(f"{device}/*/rows.jsonl")):
+        found, ended = read_comparisons(path)
+        comparisons += found
+        sessions += ended
+    by_id = {s.session: s for s in sessions}
+    finished = [c for c in comparisons if c.session in by_id]
+    if not finished:
+        raise NoRows(f"no finished comparison of device {device} in {results}")
+    newest = max(finished, key=lambda c: c.run.utc)
+    same = [c for c in comparisons if c.subject == newest.subject]
+    others = [] if mix else [c for c in same if c.run.environment != newest.run.environment]
+    by_key: dict[str, Comparison] = {}
+    for comparison in sorted((c for c in same if c not in others), key=lambda c: c.run.utc):
+        by_key[comparison.key] = _standing(comparison, by_id)
+    left_out = sorted({c.run.run_id for c in others})
+    return Comparisons(tuple(by_key.values()), by_id[newest.session], tuple(left_out))
 
 
 def devices(results: Path) -> list[str]:

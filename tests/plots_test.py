@@ -25,6 +25,7 @@ except ImportError as missing:
         sys.exit(77)
     raise unittest.SkipTest(MISSING) from None
 
+import comparison  # noqa: E402
 import correctness_matrix  # noqa: E402
 import draw_all  # noqa: E402
 import readme_figure  # noqa: E402
@@ -374,6 +375,72 @@ class CorrectnessMatrix(Drawn):
     def test_bench_rows_are_not_counted(self) -> None:
         with self.assertRaises(rows.NoRows):
             correctness_matrix.figure(self.read(self.records))
+
+
+class ComparisonFigure(Drawn):
+    PAIR = ("mma_sm80", "wgmma_sm90", "readme")
+    SHAPE = {"B": 1, "H": 2, "H_kv": 2, "M": 64, "N": 128, "D": 64}
+
+    def drawn(self, *records: Record, **end: Any) -> Figure:
+        synthetic.write(self.results, "nvidia-h200",
+                        [synthetic.run(), *records, synthetic.session_end(**end)])
+        return comparison.figure(rows.latest_comparisons(self.results, "nvidia-h200"))
+
+    def records_of_each_verdict(self) -> list[Record]:
+        return [synthetic.comparison(*self.PAIR, self.SHAPE | {"M": size}, ratio, verdict)
+                for size, ratio, verdict in ((1, 0.8, "FASTER"), (2, 1.25, "SLOWER"),
+                                             (3, 1.0, "SAME"), (4, 1.003, "UNDECIDED"))]
+
+    def test_every_ratio_and_interval_is_the_rows(self) -> None:
+        records = self.records_of_each_verdict()
+        (ax,) = self.drawn(*records).axes
+        points = lines(ax, "ratio:")
+        bars = {c.get_gid(): c.get_segments()[0] for c in ax.collections
+                if (c.get_gid() or "").startswith("interval:")}
+        colours = {line.get_gid(): line.get_color() for line in ax.lines}
+        for y, record in enumerate(records):
+            key = record["key"]
+            self.assertEqual(points[key], [(record["ratio"], y)])
+            ends = [float(x) for x, _ in bars[f"interval:{key}"]]
+            for end, wanted_end in zip(ends, record["ci99"]):
+                self.assertAlmostEqual(end, wanted_end)
+            self.assertEqual(colours[f"ratio:{key}"], comparison.COLOURS[record["verdict"]])
+        self.assertEqual(points["mean"], [(0.9, 4)])
+
+    def test_the_mean_never_stands_without_the_worst_cell(self) -> None:
+        figure = self.drawn(*self.records_of_each_verdict(), worst=1.25)
+        (text,) = [t.get_text() for t in figure.texts if t.get_gid() == "caption"]
+        for word in ("Geometric mean 0.900", "worst cell 1.250", "SLOWER 25 %", "NVIDIA H200",
+                     "1 FASTER, 1 SLOWER, 1 SAME, 1 UNDECIDED", "claim level"):
+            self.assertIn(word, text)
+
+    def test_a_doubtful_session_makes_no_calls(self) -> None:
+        figure = self.drawn(*self.records_of_each_verdict(), doubts=["the sentinel drifted"])
+        colours = {line.get_color() for line in figure.axes[0].lines
+                   if (line.get_gid() or "").startswith("ratio:")}
+        self.assertNotIn(comparison.COLOURS["SLOWER"], colours)
+        self.assertNotIn(comparison.COLOURS["FASTER"], colours)
+        (text,) = [t.get_text() for t in figure.texts if t.get_gid() == "caption"]
+        self.assertIn("UNPROVEN: the sentinel drifted", text)
+
+    def test_what_was_not_compared_has_its_mark(self) -> None:
+        refused = synthetic.comparison(*self.PAIR, self.SHAPE, None, status="UNSUPPORTED")
+        unchecked = synthetic.comparison(*self.PAIR, self.SHAPE | {"M": 9}, 1.0, "UNDECIDED",
+                                         status="UNCHECKED")
+        (ax,) = self.drawn(refused, unchecked).axes
+        notes = {t.get_gid(): t.get_text() for t in ax.texts}
+        self.assertEqual(notes[f"status:{refused['key']}"], "⊘ refused")
+        (hollow,) = [line for line in ax.lines if line.get_gid() == f"ratio:{unchecked['key']}"]
+        self.assertEqual(hollow.get_markerfacecolor(), "white")
+
+    def test_draw_all_draws_it_where_there_is_one(self) -> None:
+        self.drawn(*self.records_of_each_verdict())
+        cells = synthetic.write(self.results, "nvidia-h200", [synthetic.run(), *synthetic.matrix()],
+                                folder="20261121T101501Z_0123456")
+        self.assertTrue(cells.exists())
+        out = self.results / "figures"
+        self.assertEqual(draw_all.main(["--results", str(self.results), "--out", str(out)]), 0)
+        self.assertTrue((out / "nvidia-h200" / "comparison.png").exists())
 
 
 class DrawAll(Drawn):

@@ -115,6 +115,45 @@ class Schema(unittest.TestCase):
                             ("ceilings", {}), ("host.user", "someone")):
             self.assertFalse(valid(changed(run, path, value)), f"{path} = {value}")
 
+    def test_comparisons(self) -> None:
+        called = synthetic.comparison("mma_sm80", "wgmma_sm90", "readme", SHAPE)
+        undecided = synthetic.comparison("mma_sm80", "wgmma_sm90", "readme", SHAPE, 1.001,
+                                         "UNDECIDED")
+        failed = synthetic.comparison("mma_sm80", "wgmma_sm90", "readme", SHAPE, None,
+                                      status="INCORRECT")
+        quick = synthetic.comparison("mma_sm80", "wgmma_sm90", "readme", SHAPE,
+                                     level="provisional")
+        end = synthetic.session_end()
+        doubtful = synthetic.session_end(doubts=["the sentinel drifted by 3.0 %"])
+        for record in (called, undecided, failed, quick, end, doubtful):
+            VALIDATOR.validate(record)
+            for field in record:
+                short = {name: value for name, value in record.items() if name != field}
+                self.assertFalse(valid(short), field)
+            self.assertFalse(valid(record | {"extra": 1}))
+        cut = called["runs"][0][0] | {"ns": [1000] * 19}
+        for record, path, value in (
+            (called, "verdict", "BETTER"), (called, "ratio", None), (called, "ratio", 0),
+            (called, "ci99", None), (called, "ci99", [0.9]), (called, "p", None),
+            (called, "p", 1.5), (called, "level", "sure"), (called, "status", "UNCHECKED"),
+            (called, "status", "NOISY"), (called, "processes", 4), (called, "blocks", 39),
+            (called, "runs", [[]]), (called, "runs", [[cut]]), (called, "clock.a_mhz", 0),
+            (called, "shape", {"B": 1}), (called, "cache", "warm"), (called, "delta", 0),
+            (quick, "blocks", 11), (failed, "reason", None), (failed, "verdict", "FASTER"),
+            (failed, "ratio", 0.9), (failed, "runs", called["runs"]),
+            (end, "doubts", ["why"]), (end, "proven", False), (doubtful, "proven", True),
+            (end, "worst", None), (end, "slower_share", None), (end, "slower_share", 1.1),
+            (end, "sentinel", [300000]), (end, "event", "lunch"), (end, "withdrawn", ["?"]),
+        ):
+            self.assertFalse(valid(changed(record, path, value)), f"{path} = {value}")
+        for record, path, value in (
+            (undecided, "ci99", None), (undecided, "processes", 2), (called, "clock", None),
+            (called, "clock.cycles", {"ratio": 0.9, "ci99": [0.89, 0.91]}),
+            (called | {"verdict": "UNDECIDED"}, "status", "UNCHECKED"),
+            (quick, "status", "UNCHECKED"), (end, "geometric_mean.ci99", None),
+        ):
+            self.assertTrue(valid(changed(record, path, value)), f"{path} = {value}")
+
     def test_committed_rows(self) -> None:
         for path in sorted((ROOT / "results").glob("*/*/rows.jsonl")):
             with self.subTest(path.relative_to(ROOT)):

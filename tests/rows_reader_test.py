@@ -52,6 +52,56 @@ class Reader(unittest.TestCase):
         self.assertEqual((read.options["mask"], read.run.revision, read.timed),
                          ("causal", "0123456", True))
 
+    def comparisons(self, *records: dict[str, Any], **place: str) -> None:
+        self.write(synthetic.run(), *records, **place)
+
+    def test_comparisons_keep_the_verdict_that_their_session_left_them(self) -> None:
+        pair = ("mma_sm80", "wgmma_sm90", "readme")
+        stands = synthetic.comparison(*pair, SHAPE)
+        fell = synthetic.comparison(*pair, SHAPE | {"M": 128})
+        same = synthetic.comparison(*pair, SHAPE | {"M": 256}, 1.0, "SAME")
+        control = synthetic.comparison("mma_sm80", "mma_sm80", "readme", SHAPE, 1.0, "SAME",
+                                       control=True)
+        for doubts, left in (((), "FASTER"), (("why",), "UNDECIDED")):
+            self.comparisons(control, stands, fell, same, synthetic.session_end(
+                doubts=doubts, withdrawn=[fell["key"]]))
+            found = rows.latest_comparisons(self.results, "nvidia-h200")
+            self.assertEqual([c.verdict for c in found.cells], [left, "UNDECIDED", "SAME"])
+            self.assertEqual(found.session.worst, 1.1)
+
+    def test_a_session_without_its_end_makes_no_calls(self) -> None:
+        unfinished = synthetic.comparison("mma_sm80", "split_k", "readme", SHAPE)
+        self.comparisons(unfinished)
+        with self.assertRaises(rows.NoRows):
+            rows.latest_comparisons(self.results, "nvidia-h200")
+        finished = synthetic.comparison("mma_sm80", "split_k", "readme", SHAPE | {"M": 2},
+                                        session="later")
+        self.comparisons(unfinished, finished, synthetic.session_end("later"))
+        found = rows.latest_comparisons(self.results, "nvidia-h200")
+        self.assertEqual([c.verdict for c in found.cells], ["UNDECIDED", "FASTER"])
+
+    def test_comparisons_of_other_machines_are_left_out_and_named(self) -> None:
+        pair = ("mma_sm80", "wgmma_sm90", "readme")
+        old = synthetic.run(utc="2026-11-20T10:15:00Z", driver="570.1")
+        self.write(old, synthetic.comparison(*pair, SHAPE | {"M": 3}, session="old"),
+                   synthetic.session_end("old"), folder="20261120T101500Z_0123456")
+        self.comparisons(synthetic.comparison(*pair, SHAPE), synthetic.session_end())
+        found = rows.latest_comparisons(self.results, "nvidia-h200")
+        self.assertEqual([c.shape["M"] for c in found.cells], [64])
+        self.assertEqual(found.left_out, (old["run_id"],))
+        mixed = rows.latest_comparisons(self.results, "nvidia-h200", mix=True)
+        self.assertEqual(len(mixed.cells), 2)
+
+    def test_broken_comparisons_are_refused(self) -> None:
+        good = synthetic.comparison("mma_sm80", "wgmma_sm90", "readme", SHAPE)
+        for name, value in (("verdict", "BETTER"), ("ci99", [1]), ("ci99", [2, 1]),
+                            ("ratio", "1"), ("shape", {"M": "1"}), ("session", None)):
+            path = self.write(synthetic.run(), good | {name: value})
+            with self.assertRaises(rows.RowError, msg=f"{name} = {value}"):
+                rows.read_comparisons(path)
+        with self.assertRaises(rows.RowError):
+            rows.read_comparisons(self.write(good))
+
     def test_statuses_without_a_time(self) -> None:
         for status in rows.STATUSES:
             path = self.write(synthetic.run(), cell(status=status))

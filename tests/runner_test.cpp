@@ -70,6 +70,13 @@ Launch plan_tiring(const Problem& p, const Tensors& t, Workspace, const DeviceIn
   }};
 }
 
+/// Right in the two runs that are compared; later it leaves the output alone.
+Launch plan_lazy(const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
+  return {.enqueue = [=, runs = std::make_shared<int>(0)](Stream) {
+    if (++*runs <= 2) write_row_sums(p, t);
+  }};
+}
+
 std::size_t workspace_64(const Problem&, const DeviceInfo&) { return 64; }
 std::size_t workspace_huge(const Problem&, const DeviceInfo&) { return std::size_t{1} << 60; }
 
@@ -96,6 +103,7 @@ const Backend<RowSum> kRunsOut = make("runs_out", plan_with<runs_out>);
 const Backend<RowSum> kReads = make("reads", plan_with<reads_workspace>);
 const Backend<RowSum> kStale = make("stale", plan_stale);
 const Backend<RowSum> kTiring = make("tiring", plan_tiring);
+const Backend<RowSum> kLazy = make("lazy", plan_lazy);
 const Backend<RowSum> kDevice = make("device", plan_with<nothing>, MemorySpace::kDevice);
 const Backend<RowSum> kGreedy = {.info = kRight.info,
                                  .supports = supports_all,
@@ -113,7 +121,8 @@ const BackendSlot<RowSum> kSlots[] = {
     {"right", &kRight},      {"wrong", &kWrong},   {"nan", &kNan},         {"beyond", &kBeyond},
     {"before", &kBefore},    {"input", &kInput},   {"scratch", &kScratch}, {"throws", &kThrows},
     {"runs_out", &kRunsOut}, {"reads", &kReads},   {"stale", &kStale},     {"tiring", &kTiring},
-    {"device", &kDevice},    {"greedy", &kGreedy}, {"refuses", &kRefuses}, {"absent", nullptr}};
+    {"device", &kDevice},    {"greedy", &kGreedy}, {"refuses", &kRefuses}, {"absent", nullptr},
+    {"lazy", &kLazy}};
 
 class RunnerTest : public testing::Test {
  protected:
@@ -197,6 +206,47 @@ TEST_F(RunnerTest, ARunnerGoesOnAfterFailures) {
   EXPECT_EQ(runner.run(item("right")).status, Status::kOk);
   EXPECT_EQ(runner.run(item("input")).status, Status::kIncorrect);
   EXPECT_FALSE(runner.device_lost());
+}
+
+TEST_F(RunnerTest, TwoBackendsShareTensorsAndAreSampledInTurns) {
+  Runner runner(machine_, {}, std::nullopt);
+  std::vector<std::size_t> taken;
+  CellRow inner;
+  const CellRow outer = runner.run_with(item("right"), [&](const TakeSamples& a) {
+    inner = runner.run_with(item("right"), [&](const TakeSamples& b) {
+      for (const TakeSamples* arm : {&a, &b, &b, &a})
+        taken.push_back((*arm)(/*cold=*/false, 5).ns.size());
+    });
+  });
+  EXPECT_EQ(taken, (std::vector<std::size_t>{5, 5, 5, 5}));
+  for (const CellRow& row : {outer, inner}) {
+    EXPECT_EQ(row.status, Status::kOk) << row.reason.value_or("");
+    EXPECT_EQ(row.check->after, std::optional<bool>(true));
+    EXPECT_EQ(row.mode, "verify");
+  }
+}
+
+TEST_F(RunnerTest, ABackendThatTiresWhileItIsSampledIsIncorrect) {
+  Runner runner(machine_, {}, std::nullopt);
+  const CellRow row = runner.run_with(item("tiring"), [](const TakeSamples&) {});
+  EXPECT_EQ(row.status, Status::kIncorrect);
+  EXPECT_EQ(row.check->after, std::optional<bool>(false));
+}
+
+TEST_F(RunnerTest, WhatAnotherBackendWroteIsNoOutput) {
+  // The last run of `lazy` writes nothing: the other's right answer lies in the shared output.
+  Runner runner(machine_, {}, std::nullopt);
+  const CellRow row = runner.run_with(item("lazy"), [&](const TakeSamples&) {
+    EXPECT_EQ(runner.run(item("right")).status, Status::kOk);
+  });
+  EXPECT_EQ(row.status, Status::kIncorrect);
+}
+
+TEST_F(RunnerTest, ABackendThatDoesNotPassIsNotSampled) {
+  Runner runner(machine_, {}, std::nullopt);
+  for (const char* backend : {"wrong", "refuses", "throws", "absent"}) {
+    runner.run_with(item(backend), [&](const TakeSamples&) { FAIL() << backend; });
+  }
 }
 
 TEST_F(RunnerTest, KeysTellCellsApart) {

@@ -78,6 +78,50 @@ def cell(backend: str, mode: str, suite: str, shape: dict[str, int], status: str
     }
 
 
+def comparison(a: str, b: str, suite: str, shape: dict[str, int], ratio: float | None = 0.9,
+               verdict: str | None = "FASTER", session: str = "20261121T101500Z-1a2b3c",
+               half_width: float = 0.004, control: bool = False, level: str = "claim",
+               status: str = "OK", **options: str) -> Record:
+    """One compare line; a status other than OK has no ratio."""
+    own = cell(a, "verify", suite, shape, **options)
+    other = cell(b, "verify", suite, shape, **options)
+    identity = json.dumps([own["key"], other["key"], level])
+    compared = ratio is not None
+    processes, blocks = ((5, 8) if level == "claim" else (1, 12)) if compared else (0, 0)
+    block = {"first": "A", "ns": [1000] * 20, "mhz": [1980.0] * 4}
+    return {
+        "type": "compare", "key": hashlib.sha256(identity.encode()).hexdigest()[:16],
+        "session": session, "control": control, "op": "colreduce", "suite": suite,
+        "a": own["key"], "b": other["key"], "backend_a": a, "backend_b": b,
+        "shape": shape, "dtype": own["dtype"], "options": own["options"], "data": own["data"],
+        "level": level, "cache": "cold", "status": status,
+        "reason": None if status == "OK" else f"made up {status}",
+        "processes": processes, "blocks": processes * blocks, "precise": compared,
+        "median_a": 1000000 if compared else None,
+        "median_b": round(1000000 * ratio) if compared else None, "ratio": ratio,
+        "ci99": [ratio * (1 - half_width), ratio * (1 + half_width)] if compared else None,
+        "p": 1e-9 if compared else None, "process_ratios": [ratio] * processes, "delta": 0.005,
+        "clock": {"a_mhz": 1980, "b_mhz": 1980, "cycles": None} if compared else None,
+        "verdict": verdict if compared else None, "flags": [],
+        "runs": [[block] * blocks for _ in range(processes)],
+        "repro": f"attnbench compare {a} {b}",
+    }
+
+
+def session_end(session: str = "20261121T101500Z-1a2b3c", doubts: Iterable[str] = (),
+                withdrawn: Iterable[str] = (), ratio: float = 0.9, worst: float = 1.1,
+                key: str = "00ff00ff00ff00ff", slower: float = 0.25) -> Record:
+    """The event line that ends a session of comparisons."""
+    return {
+        "type": "event", "event": "compare_session", "session": session, "level": "claim",
+        "delta": 0.005, "proven": not list(doubts), "doubts": list(doubts),
+        "sentinel": [300000, 300500, 300200], "sentinel_drift": 500 / 300000, "compared": 4,
+        "geometric_mean": {"ratio": ratio, "ci99": [ratio * 0.9, ratio * 1.1]},
+        "worst": {"key": key, "ratio": worst}, "slower_share": slower,
+        "withdrawn": list(withdrawn),
+    }
+
+
 def sweep_shapes(suite: str) -> list[tuple[str, dict[str, int]]]:
     """Mask and shape of every problem in the suites `readme` and `small`."""
     if suite == "readme":

@@ -19,4 +19,9 @@ enum class InputFamily : std::uint8_t {
 inline constexpr std::array<std::string_view, 7> kInputFamilyNames = {
     "normal", "uniform", "peaked", "neg", "tail", "one_hot", "all_equal"};
 
+/// Whether times of this data may be compared: constants run faster than random data.
+constexpr bool is_random(InputFamily family) {
+  return family != InputFamily::kOneHot && family != InputFamily::kAllEqual;
+}
+
 }  // namespace attn

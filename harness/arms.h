@@ -1,0 +1,52 @@
+// Two arms of a comparison in a fresh process: the worker that holds them, and its other end.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "harness/environment.h"
+#include "harness/gather.h"
+#include "harness/plan.h"
+
+namespace attn {
+
+/// The same problem and data on the backends of arm A and arm B.
+struct Arms {
+  PlanItem a;
+  PlanItem b;
+};
+
+struct ArmOptions {
+  bool cold = true;  ///< caches flushed before every sample
+  std::uint64_t seed = 1;
+  double cell_limit_s = 10;               ///< RunnerOptions'
+  double timeout_s = 300;                 ///< for every answer of a worker
+  std::string worker = "/proc/self/exe";  ///< the program that serves arms
+};
+
+/// The worker: verifies both arms over the same tensors, measures a block for every line on standard
+/// input, verifies again when the input ends. Writes JSON lines to standard output.
+void serve_arms(const Arms& arms, const Machine& machine, const ArmOptions& options, Arm first);
+
+/// What several fresh workers measured. Where `status` is not OK or UNCHECKED, `reason` says which
+/// arm failed and how, and there are no blocks.
+struct ArmsMeasured {
+  Status status = Status::kOk;
+  std::optional<std::string> reason;
+  Gathered gathered;
+  std::vector<Json> rows;  ///< the cell rows of A and of B, of the last worker that gave them
+  std::set<std::string> flags;
+};
+
+/// Drives workers.
+ArmsMeasured measure_arms(const Arms& arms,
+                          const Machine& machine,
+                          const ArmOptions& options,
+                          const Level& level,
+                          const std::function<bool()>& out_of_time);
+
+}  // namespace attn

@@ -1,0 +1,53 @@
+// The unit of a comparison: a block of 20 samples in the order A x5 B x5 B x5 A x5, so that a drift
+// that is linear over the block falls out of it.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+namespace attn {
+
+/// One side of a comparison.
+enum class Arm : std::uint8_t { kA, kB };
+constexpr Arm other(Arm arm) { return arm == Arm::kA ? Arm::kB : Arm::kA; }
+constexpr std::string_view name_of(Arm arm) { return arm == Arm::kA ? "A" : "B"; }
+
+inline constexpr int kGroupSamples = 5;
+
+/// Consecutive samples of one arm.
+struct Group {
+  std::vector<double> ns{};
+  std::optional<double> mhz{};  ///< clock beside the samples; empty where nothing reads it
+};
+
+/// Takes `kGroupSamples` samples of an arm: a real timer, or a test's.
+using TakeGroup = std::function<Group(Arm)>;
+
+struct Block {
+  Arm first = Arm::kA;
+  std::array<Group, 4> groups{};  ///< of first, other, other, first
+
+  Arm arm(std::size_t group) const { return group == 0 || group == 3 ? first : other(first); }
+};
+
+Block measure_block(const TakeGroup& take, Arm first);
+
+/// median(log t_B) - median(log t_A).
+double log_ratio(const Block& block);
+/// log(clock_B / clock_A), from the mean clocks of the arms; empty where a clock is unknown.
+std::optional<double> log_clock_ratio(const Block& block);
+
+/// What the blocks of one fresh process gave, in order.
+using ProcessBlocks = std::vector<Block>;
+
+/// The arm's samples in all these processes.
+std::vector<double> samples_of(const std::vector<ProcessBlocks>& processes, Arm arm);
+/// The arm's clocks beside them; empty when any is unknown.
+std::vector<double> clocks_of(const std::vector<ProcessBlocks>& processes, Arm arm);
+
+}  // namespace attn

@@ -1,0 +1,44 @@
+// The stop rule.
+#include "harness/gather.h"
+
+#include <cmath>
+
+namespace attn {
+namespace {
+
+bool is_precise(const std::vector<std::vector<double>>& log_ratios) {
+  return estimate(log_ratios).half_width <= std::log1p(kPreciseHalfWidth);
+}
+
+}  // namespace
+
+Gathered gather(const Level& level,
+                const OpenProcess& open,
+                const std::function<bool()>& out_of_time) {
+  Gathered gathered;
+  std::vector<std::vector<double>> log_ratios;
+  Arm first = Arm::kA;
+  std::size_t blocks_left = kMostBlocks;
+  const auto spent = [&] { return blocks_left == 0 || out_of_time(); };
+  while (!gathered.precise && !spent()) {
+    const BlockProcess process = open(first);
+    first = other(first);
+    ProcessBlocks& blocks = gathered.processes.emplace_back();
+    log_ratios.emplace_back();
+    const bool only = level.processes == 1;  // the one process goes on until all is precise
+    while ((only ? !gathered.precise : blocks.size() < level.blocks) && !spent()) {
+      --blocks_left;
+      blocks.push_back(process.next());
+      log_ratios.back().push_back(log_ratio(blocks.back()));
+      gathered.precise = enough(gathered.processes, level) && is_precise(log_ratios);
+    }
+    process.close();
+    if (blocks.empty()) {  // the time ended while it started
+      gathered.processes.pop_back();
+      log_ratios.pop_back();
+    }
+  }
+  return gathered;
+}
+
+}  // namespace attn

@@ -1,0 +1,71 @@
+// Blocks: their order, and the drifts that fall out of them.
+#include "harness/blocks.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+namespace attn {
+namespace {
+
+/// A timer whose n-th sample takes time(n), B's `ratio` as long.
+template <class Time>
+TakeGroup timer(Time time, double ratio, std::string* order = nullptr) {
+  return [=, n = 0](Arm arm) mutable {
+    Group group{.mhz = arm == Arm::kA ? 2000.0 : 1900.0};
+    if (order) *order += name_of(arm);
+    for (int i = 0; i < kGroupSamples; ++i)
+      group.ns.push_back(time(n++) * (arm == Arm::kB ? ratio : 1));
+    return group;
+  };
+}
+
+double steady(int) { return 1000; }
+
+TEST(Blocks, TheOrderIsAbbaFromEitherArm) {
+  for (const Arm first : {Arm::kA, Arm::kB}) {
+    std::string order;
+    const Block block = measure_block(timer(steady, 1, &order), first);
+    EXPECT_EQ(order, first == Arm::kA ? "ABBA" : "BAAB");
+    std::size_t samples = 0;
+    for (const Group& group : block.groups) samples += group.ns.size();
+    EXPECT_EQ(samples, 20u);
+  }
+}
+
+TEST(Blocks, TheRatioIsBOverAFromEitherArm) {
+  for (const Arm first : {Arm::kA, Arm::kB})
+    EXPECT_DOUBLE_EQ(log_ratio(measure_block(timer(steady, 1.25), first)), std::log(1.25));
+}
+
+TEST(Blocks, AGeometricDriftFallsOut) {
+  const auto drifting = [](int n) { return 1000 * std::pow(1.01, n); };  // 21 % over a block
+  for (const Arm first : {Arm::kA, Arm::kB})
+    EXPECT_NEAR(log_ratio(measure_block(timer(drifting, 1), first)), 0, 1e-12);
+}
+
+TEST(Blocks, FewOutliersDoNotMatter) {
+  const auto rarely_slow = [](int n) { return n % 7 == 3 ? 9000.0 : 1000.0; };
+  EXPECT_EQ(log_ratio(measure_block(timer(rarely_slow, 1), Arm::kA)), 0);
+}
+
+TEST(Blocks, ClocksAreComparedWhereTheyAreKnown) {
+  Block block = measure_block(timer(steady, 1), Arm::kB);
+  EXPECT_NEAR(log_clock_ratio(block).value_or(0), std::log(0.95), 1e-12);
+  EXPECT_EQ(clocks_of({{block}}, Arm::kB), (std::vector<double>{1900, 1900}));
+  block.groups[2].mhz.reset();
+  EXPECT_FALSE(log_clock_ratio(block).has_value());
+  EXPECT_TRUE(clocks_of({{block}}, Arm::kA).empty());
+}
+
+TEST(Blocks, EverySampleOfAnArmIsKept) {
+  const auto counting = [](int n) { return 1.0 + n; };
+  const Block block = measure_block(timer(counting, 1), Arm::kA);
+  const std::vector<ProcessBlocks> twice = {{block}, {block}};
+  EXPECT_EQ(samples_of(twice, Arm::kA).size(), 20u);
+  EXPECT_EQ(samples_of(twice, Arm::kB).front(), 6);  // the sixth sample is B's first
+}
+
+}  // namespace
+}  // namespace attn
