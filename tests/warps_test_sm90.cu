@@ -268,6 +268,37 @@ TEST_F(Warps, FlagsInGlobalMemoryReleaseWhatWasWrittenBefore) {
   EXPECT_EQ(seen.host(), (std::vector<std::uint64_t>{std::uint64_t{3} << 33 | 5, 42}));
 }
 
+// CTA 1 stores pairs of numbers late; CTA 0 polls each pair until both are there.
+constexpr int kPairs = 64;
+__global__ void pairs_kernel(std::uint64_t* pairs, std::uint64_t* seen) {  // [2 * kPairs] each
+  const unsigned i = threadIdx.x;
+  if (blockIdx.x == 1) {
+    dawdle();
+    const std::uint64_t values[2] = {i + 1, std::uint64_t{i + 1} << 40};
+    store_relaxed(pairs + 2 * i, values);
+    return;
+  }
+  std::uint64_t values[2] = {0, 0};
+  const std::int64_t start = clock64();
+  do {
+    load_relaxed(pairs + 2 * i, values);
+  } while ((values[0] == 0 || values[1] == 0) && clock64() - start < (std::int64_t{1} << 31));
+  seen[2 * i] = values[0];
+  seen[2 * i + 1] = values[1];
+}
+
+TEST_F(Warps, PairsInGlobalMemoryArriveAtOtherCtas) {
+  const DeviceVector<std::uint64_t> pairs(std::vector<std::uint64_t>(2 * kPairs));
+  const DeviceVector<std::uint64_t> seen(std::vector<std::uint64_t>(2 * kPairs));
+  pairs_kernel<<<2, kPairs>>>(pairs.get(), seen.get());
+  CUDA_CHECK_LAUNCH();
+  const std::vector<std::uint64_t> got = seen.host();
+  for (std::uint64_t i = 0; i < kPairs; ++i) {
+    EXPECT_EQ(got[2 * i], i + 1);
+    EXPECT_EQ(got[2 * i + 1], (i + 1) << 40);
+  }
+}
+
 // Each of two CTAs stores into the other's shared memory; what arrives goes to `received`.
 __global__ void __cluster_dims__(2, 1, 1) exchange_kernel(std::uint32_t* ranks,     // [CTAs]
                                                           std::uint64_t* received,  // [CTAs, 64]

@@ -2,8 +2,8 @@
 //
 // Computes what one_pass_sm90 does for heads of at most 64 queries, whose single tile leaves
 //   nothing to keep keys for: they stream through rings, each read from HBM once.
-// Mapping: as one_pass_sm90 with one pair of score groups, up to eight chunks a CTA and seven
-//   exchange warps; a tile is a head, so that the exchange of one head goes on under the next ones.
+// Mapping: as one_pass_sm90 with one pair of score groups and up to eight chunks a CTA; a tile is a
+//   head, so that the exchange of one head goes on under the next ones.
 // Memory: 64 KiB of keys on their way, one tile of queries, 17 chunks of weights (8 KiB each; at D
 //   = 128); one CTA an SM. The workspace holds packets of 8 bytes, at most 4 MiB.
 // Traffic: the keys once, from HBM, which is the limit to expect; the queries once a CTA, from L2.
