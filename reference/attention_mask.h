@@ -12,6 +12,13 @@ namespace attn {
 enum class Mask : std::uint8_t { kNone, kCausal, kCausalTopLeft };
 inline constexpr std::array<std::string_view, 3> kMaskNames = {"none", "causal", "causal_top_left"};
 
+/// Rows [begin, end) of a sequence.
+struct RowRange {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+  ATTN_HOST_DEVICE constexpr std::int64_t count() const { return end - begin; }
+};
+
 /// Query m of M sees key n of N when n <= m + diagonal.
 ///
 /// `none` is the diagonal N (no query is cut), `causal` is right-aligned (diagonal N - M: the last

@@ -65,6 +65,10 @@ class CommandLine(unittest.TestCase):
             "q_strides must have a D stride of 1, not 2": [
                 *verify, "--D", "8", "--M", "4", "--q_strides", "64:64:16:2"],
             "overflows 64-bit addresses": [*verify, "--M", "1048576M", "--N", "1048576M"],
+            "query_begin must be below query_end, not 5 and 5": [
+                *verify, "--query_begin", "5", "--query_end", "5"],
+            "query_begin must be at least -M and below M, not -9": [
+                *verify, "--M", "8", "--query_begin", "-9"],
             "mask must be one of": [*verify, "--mask", "casual"],
             "must be like B4H8": [*verify, "--shape", "B4X"],
             "--where": [*verify, "--where", "M <"],

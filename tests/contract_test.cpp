@@ -51,6 +51,34 @@ TEST(Contract, RefusesAnOutputTypeThatIsNeitherFp32NorTheInputs) {
             "out_dtype must be f32 or the input type");
 }
 
+TEST(Contract, RefusesQueryRangesThatHoldNoQuery) {
+  EXPECT_EQ(refusal({.M = 8, .query_begin = 8}),
+            "query_begin must be at least -M and below M, not 8");
+  EXPECT_EQ(refusal({.M = 8, .query_begin = -9}),
+            "query_begin must be at least -M and below M, not -9");
+  EXPECT_EQ(refusal({.M = 8, .query_end = 0}),
+            "query_end must be -1 or lie between 1 and M, not 0");
+  EXPECT_EQ(refusal({.M = 8, .query_end = 9}),
+            "query_end must be -1 or lie between 1 and M, not 9");
+  EXPECT_EQ(refusal({.M = 8, .query_end = -2}),
+            "query_end must be -1 or lie between 1 and M, not -2");
+  EXPECT_EQ(refusal({.M = 8, .query_begin = 5, .query_end = 5}),
+            "query_begin must be below query_end, not 5 and 5");
+  EXPECT_EQ(refusal({.M = 8, .query_begin = -2, .query_end = 3}),
+            "query_begin must be below query_end, not 6 and 3");
+  EXPECT_TRUE(ColReduce::validate({.M = 8, .query_begin = -8, .query_end = 1}));
+}
+
+TEST(Contract, QueryRangesCountFromEitherEnd) {
+  const auto range = [](const Problem& p) {
+    return std::pair(p.contributing().begin, p.contributing().end);
+  };
+  EXPECT_EQ(range({.M = 8}), std::pair(std::int64_t{0}, std::int64_t{8}));
+  EXPECT_EQ(range({.M = 8, .query_begin = -3}), std::pair(std::int64_t{5}, std::int64_t{8}));
+  EXPECT_EQ(range({.M = 8, .query_begin = 2, .query_end = 5}),
+            std::pair(std::int64_t{2}, std::int64_t{5}));
+}
+
 /// Every layout gives every element an address of its own, inside the storage.
 TEST(Contract, LayoutsAreDisjointAndInBounds) {
   for (const Layout layout : {Layout::kHeadMajor, Layout::kRowMajor, Layout::kFusedSlice}) {
@@ -91,6 +119,15 @@ TEST(Contract, DivisorCountsContributingQueries) {
   EXPECT_EQ(p.divisor(5), 1);  // nobody sees key 5: the empty column is 0 / 1
   p.reduction = Reduction::kSum;
   EXPECT_EQ(p.divisor(3), 1);
+  p = {.M = 4, .N = 6, .reduction = Reduction::kMean, .mask = Mask::kCausal, .query_begin = 2};
+  EXPECT_EQ(p.divisor(0), 2);
+  EXPECT_EQ(p.divisor(5), 1);
+  p.query_end = 3;
+  EXPECT_EQ(p.divisor(4), 1);
+  EXPECT_EQ(p.divisor(5), 1) << "an empty column";
+  p.mean_over = MeanOver::kAll;
+  p.query_begin = 0;
+  EXPECT_EQ(p.divisor(5), 3);
 }
 
 TEST(Contract, WorkCountsBytesOnce) {

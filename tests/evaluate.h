@@ -44,6 +44,7 @@ class Evaluator {
   }
 
   const BackendInfo& info() const { return backend_->info; }
+  Support supports(const ColReduce::Problem& p) const { return backend_->supports(p, device()); }
 
   /// The output as fp32, in the order of [B, H, N].
   std::vector<float> run(HostCase& c) const {

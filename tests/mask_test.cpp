@@ -45,5 +45,38 @@ TEST(AttentionMask, AgreesWithItsDefinition) {
   }
 }
 
+/// What Problem and work() say of every query range, by counting.
+TEST(Contributing, RangesAndWorkAgreeWithCounting) {
+  for (const Mask kind : {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft}) {
+    for (const auto& [M, N] : {std::pair{5, 8}, {8, 5}, {6, 6}, {1, 4}, {4, 1}}) {
+      for (std::int64_t begin = 0; begin < M; ++begin) {
+        for (std::int64_t end = begin + 1; end <= M; ++end) {
+          const ColReduce::Problem p{
+              .M = M, .N = N, .D = 4, .mask = kind, .query_begin = begin, .query_end = end};
+          const AttentionMask mask = p.attention_mask();
+          std::int64_t pairs = 0;
+          std::int64_t rows = 0;
+          std::int64_t keys = 0;
+          for (std::int64_t n = 0; n < N; ++n) {
+            std::int64_t seen = 0;
+            for (std::int64_t m = begin; m < end; ++m) seen += mask.visible(m, n);
+            ASSERT_EQ(p.contributing(n).count(), seen);
+            pairs += seen;
+            keys += seen > 0;
+          }
+          for (std::int64_t m = begin; m < end; ++m) {
+            bool sees = false;
+            for (std::int64_t n = 0; n < N; ++n) sees = sees || mask.visible(m, n);
+            rows += sees;
+          }
+          const Work work = ColReduce::work(p);
+          ASSERT_EQ(work.exponentials, static_cast<double>(pairs));
+          ASSERT_EQ(work.bytes, static_cast<double>((rows + keys) * 8 + N * 4));
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace attn

@@ -18,7 +18,8 @@ namespace attn {
 /// A real field left at "auto"; the operator says what that means.
 inline constexpr double kAuto = std::numeric_limits<double>::quiet_NaN();
 
-enum class FieldKind : std::uint8_t { kSize, kChoice, kReal, kStrides };
+/// Sizes are a problem's shape; every other kind is an option.
+enum class FieldKind : std::uint8_t { kSize, kInteger, kChoice, kReal, kStrides };
 
 /// One field's name and value as text, with its place in rows and ids.
 struct FieldValue {
@@ -60,6 +61,10 @@ class FieldLister {
             const std::int64_t& value,
             std::int64_t stands_for) {
     add(name, help, FieldKind::kSize, std::to_string(value)).number = stands_for;
+  }
+  /// An integer that is an option, not a size of the shape; it may be negative.
+  void integer(std::string_view name, std::string_view help, const std::int64_t& value) {
+    add(name, help, FieldKind::kInteger, std::to_string(value));
   }
   template <class Enum>
   void choice(std::string_view name,
@@ -108,6 +113,9 @@ class FieldSetter {
     std::int64_t parsed = 0;
     if (!parse_size(text_, parsed)) return fail("an integer such as 4096 or 4k");
     value = parsed;
+  }
+  void integer(std::string_view name, std::string_view help, std::int64_t& value) {
+    size(name, help, value);
   }
   template <class Enum>
   void choice(std::string_view name,

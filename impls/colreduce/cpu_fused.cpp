@@ -43,13 +43,14 @@ struct Job {
   Tensors tensors;
   TileKernels kernels;
   AttentionMask mask;
+  RowRange queries;    // that contribute
   float factor = 1;    // scores in units of log2
   int block_rows = 0;  // queries of a row block: 16, 32 or 64
   int threads = 1;
 
   bool is_max() const { return problem.reduction == Reduction::kMax; }
   std::int64_t heads() const { return problem.B * problem.H; }
-  std::int64_t row_blocks() const { return (problem.M + block_rows - 1) / block_rows; }
+  std::int64_t row_blocks() const { return (queries.count() + block_rows - 1) / block_rows; }
   int slab_keys() const { return kScores / block_rows; }
 };
 
@@ -84,8 +85,8 @@ Head head_of(const Job& job, std::int64_t bh) {
 }
 
 RowBlock row_block(const Job& job, std::int64_t index) {
-  const std::int64_t m0 = index * job.block_rows;
-  const std::int64_t rows = std::min<std::int64_t>(job.problem.M - m0, job.block_rows);
+  const std::int64_t m0 = job.queries.begin + index * job.block_rows;
+  const std::int64_t rows = std::min<std::int64_t>(job.queries.end - m0, job.block_rows);
   return {job.mask, m0, static_cast<int>(rows), job.block_rows};
 }
 
@@ -215,7 +216,8 @@ void reduce_head(const Job& job, std::int64_t bh, Scratch& scratch) {
     for (std::int64_t n = 0; n < N; ++n) out[n] = divided(job, out[n], n);
 }
 
-/// Where the two-phase schedule keeps a block's statistics: [B, H, M] maxima, then inverse sums.
+/// Where the two-phase schedule keeps a block's statistics: maxima [B, H, contributing queries],
+/// then inverse sums.
 struct StoredStats {
   float* row_max;
   float* inverse_sum;
@@ -224,8 +226,9 @@ struct StoredStats {
                         const Workspace& workspace,
                         std::int64_t bh,
                         const RowBlock& block) {
-    float* base = static_cast<float*>(workspace.data) + bh * job.problem.M + block.m0;
-    return {base, base + job.heads() * job.problem.M};
+    const std::int64_t rows = job.queries.count();
+    float* base = static_cast<float*>(workspace.data) + bh * rows + block.m0 - job.queries.begin;
+    return {base, base + job.heads() * rows};
   }
 };
 
@@ -252,8 +255,9 @@ void reduce_columns(const Job& job,
   const int count = static_cast<int>(std::min<std::int64_t>(job.problem.N - n0, kColumnUnit));
   const Head head = head_of(job, bh);
   std::array<float, kColumnUnit> totals{};
-  for (std::int64_t index = job.mask.query_begin(n0) / job.block_rows; index < job.row_blocks();
-       ++index) {
+  const std::int64_t unseeing = job.mask.query_begin(n0) - job.queries.begin;
+  for (std::int64_t index = std::max<std::int64_t>(unseeing, 0) / job.block_rows;
+       index < job.row_blocks(); ++index) {
     const RowBlock block = row_block(job, index);
     RowStats stats{};
     const StoredStats from = StoredStats::at(job, workspace, bh, block);
@@ -295,11 +299,11 @@ void run_in_two_phases(const Job& job, const Workspace& workspace) {
 }
 
 /// The most queries with which one slab holds all N keys; 64 where none does, and never more than
-/// M needs. Whole panels of the micro-kernel.
+/// the contributing ones need. Whole panels of the micro-kernel.
 int choose_block_rows(const Problem& p, int panel_rows) {
   const int least = std::max(16, panel_rows);
   int needed = least;
-  while (needed < std::min<std::int64_t>(p.M, kMaxRows)) needed *= 2;
+  while (needed < std::min<std::int64_t>(p.contributing().count(), kMaxRows)) needed *= 2;
   for (int rows = needed; rows >= least; rows /= 2)
     if (p.N <= kScores / rows) return rows;
   return needed;
@@ -311,6 +315,7 @@ Job make_job(const Problem& p, const Tensors& tensors, const DeviceInfo& device)
           .tensors = tensors,
           .kernels = kernels,
           .mask = p.attention_mask(),
+          .queries = p.contributing(),
           .factor = static_cast<float>(p.scale_value() * std::numbers::log2e),
           .block_rows = choose_block_rows(p, kernels.panel_rows),
           .threads = std::max(1, device.threads)};
@@ -329,8 +334,9 @@ bool by_heads(const Job& job) {
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
-  if (by_heads(make_job(p, {}, device))) return 0;
-  return static_cast<std::size_t>(p.B * p.H * p.M) * 2 * sizeof(float);
+  const Job job = make_job(p, {}, device);
+  if (by_heads(job)) return 0;
+  return static_cast<std::size_t>(job.heads() * job.queries.count()) * 2 * sizeof(float);
 }
 
 Launch plan(const Problem& p,

@@ -44,11 +44,12 @@ struct Params {
   TensorView q;  // [B, H, M, D]
   TensorView k;  // [B, H_kv, N, D]
   AttentionMask mask;
+  RowRange queries;  // that contribute
   std::int64_t H;
   std::int64_t group;  // query heads per key head
   int D;
   float scale_log2;  // scores are in base 2
-  float* lse_log2;   // [B, H, M]
+  float* lse_log2;   // [B, H, contributing queries]
   void* out;         // [B, H, N]
   DType out_dtype;
   Reduction reduction;
@@ -148,19 +149,17 @@ __device__ int tile_local(std::int64_t value) {
 template <class T, int kVector>
 __global__ void __launch_bounds__(kThreads) row_pass(const Params p) {
   __shared__ SharedTiles tiles;
-  const std::int64_t M = p.mask.M;
-  const std::int64_t tile_count = (M + kTile - 1) / kTile;
+  const std::int64_t tile_count = (p.queries.count() + kTile - 1) / kTile;
   const std::int64_t bh = blockIdx.x / tile_count;
   // Under a causal mask the last queries see the most keys: they start first.
-  const std::int64_t m0 = (tile_count - 1 - blockIdx.x % tile_count) * kTile;
+  const std::int64_t m0 = p.queries.begin + (tile_count - 1 - blockIdx.x % tile_count) * kTile;
   const Head<T> q = head_of<T>(p.q, bh / p.H, bh % p.H);
   const Head<T> k = head_of<T>(p.k, bh / p.H, bh % p.H / p.group);
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int slot = static_cast<int>(threadIdx.x) / kLanes;
 
   OnlineSoftmax rows[kKept];
-  const std::int64_t last_query = m0 + kTile < M ? m0 + kTile - 1 : M - 1;
-  const std::int64_t key_end = p.mask.key_end(last_query);
+  const std::int64_t key_end = p.mask.key_end(min(m0 + kTile, p.queries.end) - 1);
   for (std::int64_t n0 = 0; n0 < key_end; n0 += kTile) {
     float rS[kKept][kStreamed];
     score_tile<T, kVector>(q, m0, k, n0, p.D, tiles, rS);
@@ -181,7 +180,8 @@ __global__ void __launch_bounds__(kThreads) row_pass(const Params p) {
   for (int i = 0; i < kKept; ++i) {
     rows[i].merge_lanes<kLanes>();
     const std::int64_t m = m0 + slot * kKept + i;
-    if (lane == 0 && m < M) p.lse_log2[bh * M + m] = rows[i].lse_log2();
+    if (lane == 0 && m < p.queries.end)
+      p.lse_log2[bh * p.queries.count() + m - p.queries.begin] = rows[i].lse_log2();
   }
 }
 
@@ -199,8 +199,8 @@ __device__ void combine_columns(float (&columns)[kKept],
 /// What the total of key n is divided by.
 __device__ float divisor_of(const Params& p, std::int64_t n) {
   if (p.reduction != Reduction::kMean) return 1.0f;
-  const std::int64_t seen = p.mask.M - p.mask.query_begin(n);
-  const std::int64_t count = p.mean_over == MeanOver::kAll ? p.mask.M : seen;
+  const std::int64_t seen = p.queries.end - max(p.mask.query_begin(n), p.queries.begin);
+  const std::int64_t count = p.mean_over == MeanOver::kAll ? p.queries.count() : seen;
   return static_cast<float>(count > 0 ? count : 1);
 }
 
@@ -208,7 +208,7 @@ __device__ float divisor_of(const Params& p, std::int64_t n) {
 template <class T, int kVector>
 __global__ void __launch_bounds__(kThreads) column_pass(const Params p) {
   __shared__ SharedTiles tiles;
-  const std::int64_t M = p.mask.M;
+  const RowRange queries = p.queries;
   const std::int64_t N = p.mask.N;
   const std::int64_t tile_count = (N + kTile - 1) / kTile;
   const std::int64_t bh = blockIdx.x / tile_count;
@@ -220,17 +220,19 @@ __global__ void __launch_bounds__(kThreads) column_pass(const Params p) {
   const bool is_max = p.reduction == Reduction::kMax;
 
   float columns[kKept] = {};
-  for (std::int64_t m0 = p.mask.query_begin(n0) / kTile * kTile; m0 < M; m0 += kTile) {
+  const std::int64_t unseeing = max(p.mask.query_begin(n0) - queries.begin, std::int64_t{0});
+  const float* lse_log2 = p.lse_log2 + bh * queries.count() - queries.begin;
+  for (std::int64_t m0 = queries.begin + unseeing / kTile * kTile; m0 < queries.end; m0 += kTile) {
     float lse[kStreamed];
 #pragma unroll
     for (int j = 0; j < kStreamed; ++j) {
       const std::int64_t m = m0 + lane * kStreamed + j;
-      lse[j] = m < M ? p.lse_log2[bh * M + m] : INFINITY;
+      lse[j] = m < queries.end ? lse_log2[m] : INFINITY;
     }
     float rS[kKept][kStreamed];
     score_tile<T, kVector>(k, n0, q, m0, p.D, tiles, rS);
     const int band = tile_local(m0 + p.mask.diagonal - n0);
-    const int queries_left = tile_local(M - m0);
+    const int queries_left = tile_local(queries.end - m0);
 #pragma unroll
     for (int j = 0; j < kStreamed; ++j) {
       const int query = lane * kStreamed + j;
@@ -288,13 +290,13 @@ std::int64_t cta_count(const Problem& p, std::int64_t rows) {
 Support supports(const Problem& p, const DeviceInfo&) {
   constexpr std::int64_t kMaxGrid = std::numeric_limits<std::int32_t>::max();
   if (p.D > kMaxGrid - kDepth) return Support::no("D must fit 32 bits");
-  if (cta_count(p, std::max(p.M, p.N)) > kMaxGrid)
-    return Support::no("B * H * ceil(max(M, N) / 64) must be below 2^31");
+  if (cta_count(p, std::max(p.contributing().count(), p.N)) > kMaxGrid)
+    return Support::no("B * H * ceil(max(queries, N) / 64) must be below 2^31");
   return Support::yes();
 }
 
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo&) {
-  return static_cast<std::size_t>(p.B * p.H * p.M) * sizeof(float);
+  return static_cast<std::size_t>(p.B * p.H * p.contributing().count()) * sizeof(float);
 }
 
 Launch plan(const Problem& p,
@@ -304,6 +306,7 @@ Launch plan(const Problem& p,
   const Params params{.q = tensors.q,
                       .k = tensors.k,
                       .mask = p.attention_mask(),
+                      .queries = p.contributing(),
                       .H = p.H,
                       .group = p.H / p.key_heads(),
                       .D = static_cast<int>(p.D),
@@ -315,7 +318,7 @@ Launch plan(const Problem& p,
                       .mean_over = p.mean_over};
   const bool vectors = has_vector_rows(tensors.q) && has_vector_rows(tensors.k);
   const Kernels kernels = kernels_for(p.dtype, vectors);
-  const auto row_ctas = static_cast<unsigned>(cta_count(p, p.M));
+  const auto row_ctas = static_cast<unsigned>(cta_count(p, p.contributing().count()));
   const auto column_ctas = static_cast<unsigned>(cta_count(p, p.N));
   return {.enqueue =
               [=](Stream stream) {

@@ -58,21 +58,24 @@ at::Tensor scaled_scores(const Problem& p, const at::Tensor& q, const at::Tensor
   // 16-bit q times the scale, or 16-bit scores times it, would be rounded once more: alpha acts on
   // the fp32 accumulators.
   const at::Tensor unused = at::empty({1, 1, 1}, q.options());  // beta is 0
-  return at::baddbmm(unused, q.reshape({-1, p.M, p.D}), k.reshape({-1, p.N, p.D}).transpose(-2, -1),
+  const std::int64_t rows = q.size(2);
+  return at::baddbmm(unused, q.reshape({-1, rows, p.D}),
+                     k.reshape({-1, p.N, p.D}).transpose(-2, -1),
                      /*beta=*/0,
                      /*alpha=*/p.scale_value())
-      .view({p.B, p.H, p.M, p.N});
+      .view({p.B, p.H, rows, p.N});
 }
 
-/// P [B, H, M, N].
+/// P [B, H, contributing queries, N] of the contributing queries q.
 at::Tensor attention_weights(const Problem& p, const at::Tensor& q, const at::Tensor& k) {
   at::Tensor scores = scaled_scores(p, q, k);
   if (p.mask == Mask::kNone) return scores.softmax(-1);
 
   const std::int64_t diagonal = p.attention_mask().diagonal;
   const auto index = at::TensorOptions().dtype(at::kLong).device(q.device());
-  const at::Tensor last_key = at::arange(p.M, index).unsqueeze(1) + diagonal;  // [M, 1]
-  const at::Tensor unseen = at::arange(p.N, index) > last_key;                 // [M, N]
+  const RowRange rows = p.contributing();
+  const at::Tensor last_key = at::arange(rows.begin, rows.end, index).unsqueeze(1) + diagonal;
+  const at::Tensor unseen = at::arange(p.N, index) > last_key;  // [contributing queries, N]
   scores = scores.masked_fill(unseen, -std::numeric_limits<double>::infinity());
   // A row without visible keys, or with a NaN, is NaN under the mask as well: there weights are 0.
   return scores.softmax(-1).masked_fill_(unseen, 0);
@@ -81,14 +84,16 @@ at::Tensor attention_weights(const Problem& p, const at::Tensor& q, const at::Te
 /// The divisors [N] of a mean.
 at::Tensor divisors(const Problem& p, const at::Tensor& like) {
   const auto index = at::TensorOptions().dtype(at::kLong).device(like.device());
-  if (p.mean_over == MeanOver::kAll) return at::full({p.N}, p.M, index);
+  const RowRange rows = p.contributing();
+  if (p.mean_over == MeanOver::kAll) return at::full({p.N}, rows.count(), index);
   const at::Tensor first = at::arange(p.N, index) - p.attention_mask().diagonal;
-  return (p.M - first.clamp(0, p.M)).clamp_min(1);
+  return (rows.end - first.clamp(rows.begin, rows.end)).clamp_min(1);
 }
 
 void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space) {
   const c10::InferenceMode no_autograd;
-  at::Tensor q = wrap(tensors.q, space);
+  const RowRange rows = p.contributing();
+  at::Tensor q = wrap(tensors.q, space).narrow(2, rows.begin, rows.count());
   at::Tensor k = wrap(tensors.k, space);
   if (space == MemorySpace::kHost) {
     q = q.to(at::kFloat);
@@ -124,7 +129,7 @@ Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 Launch plan(const Problem& p, const Tensors& tensors, Workspace, const DeviceInfo& device) {
   const bool on_host = device.space == MemorySpace::kHost;
   const double scores = static_cast<double>(p.B) * static_cast<double>(p.H) *
-                        static_cast<double>(p.M) * static_cast<double>(p.N);
+                        static_cast<double>(p.contributing().count()) * static_cast<double>(p.N);
   const double score_bytes = static_cast<double>(on_host ? sizeof(float) : size_of(p.dtype));
   // An operating system that overcommits would kill the process where the GPU's allocator throws.
   if (device.total_bytes != 0 && 2 * scores * score_bytes > static_cast<double>(device.total_bytes))

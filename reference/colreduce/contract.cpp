@@ -115,15 +115,50 @@ bool sizes_fit(const Problem& p) {
   return true;
 }
 
+Support validate_query_range(const Problem& p) {
+  if (p.query_begin < -p.M || p.query_begin >= p.M)
+    return Support::no("query_begin must be at least -M and below M, not " +
+                       std::to_string(p.query_begin));
+  if (p.query_end != -1 && (p.query_end < 1 || p.query_end > p.M))
+    return Support::no("query_end must be -1 or lie between 1 and M, not " +
+                       std::to_string(p.query_end));
+  const RowRange rows = p.contributing();
+  if (rows.begin >= rows.end)
+    return Support::no("query_begin must be below query_end, not " + std::to_string(rows.begin) +
+                       " and " + std::to_string(rows.end));
+  return Support::yes();
+}
+
+/// Sum over the queries m of `rows` of m + shift, cut to [0, N].
+double sum_of_bounds(RowRange rows, std::int64_t shift, std::int64_t N) {
+  const std::int64_t rising = std::clamp(-shift, rows.begin, rows.end);  // before: 0
+  const std::int64_t full = std::clamp(N - shift, rising, rows.end);     // from here: N
+  const double count = static_cast<double>(full - rising);
+  const double first = static_cast<double>(rising + shift);
+  return (count > 0 ? count * (first + (count - 1) / 2) : 0) +
+         static_cast<double>(rows.end - full) * static_cast<double>(N);
+}
+
 }  // namespace
 
 double ColReduce::Problem::scale_value() const {
   return std::isnan(scale) ? 1.0 / std::sqrt(static_cast<double>(D)) : scale;
 }
 
+RowRange ColReduce::Problem::contributing() const {
+  const std::int64_t begin = query_begin < 0 ? query_begin + M : query_begin;
+  return {begin, query_end < 0 ? M : query_end};
+}
+
+RowRange ColReduce::Problem::contributing(std::int64_t n) const {
+  const RowRange all = contributing();
+  return {std::clamp(attention_mask().query_begin(n), all.begin, all.end), all.end};
+}
+
 double ColReduce::Problem::divisor(std::int64_t n) const {
   if (reduction != Reduction::kMean) return 1;
-  const std::int64_t count = mean_over == MeanOver::kAll ? M : M - attention_mask().query_begin(n);
+  const RowRange counted = mean_over == MeanOver::kAll ? contributing() : contributing(n);
+  const std::int64_t count = counted.count();
   return static_cast<double>(std::max<std::int64_t>(count, 1));
 }
 
@@ -141,6 +176,7 @@ Support ColReduce::validate(const Problem& p) {
   if (p.out_dtype != DType::kF32 && p.out_dtype != p.dtype)
     return Support::no("out_dtype must be f32 or the input type");
   if (!sizes_fit(p)) return Support::no("the shape overflows 64-bit addresses");
+  if (Support s = validate_query_range(p); !s) return s;
   if (Support s = validate_strides("q_strides", {p.B, p.H, p.M, p.D}, p.q_strides); !s) return s;
   return validate_strides("k_strides", {p.B, p.key_heads(), p.N, p.D}, p.k_strides);
 }
@@ -161,23 +197,17 @@ ColReduce::Tensors ColReduce::bind(const Problem& p, std::span<void* const> stor
 }
 
 Work ColReduce::work(const Problem& p) {
-  // Visible pairs of a head: the rows' key counts are an arithmetic series clamped to [0, N].
   const AttentionMask mask = p.attention_mask();
-  const std::int64_t first =
-      std::clamp<std::int64_t>(-mask.diagonal, 0, p.M);  // rows before: blind
-  const std::int64_t full =                              // rows from here see all keys
-      std::clamp<std::int64_t>(p.N - 1 - mask.diagonal, first, p.M);
-  const double partial = static_cast<double>(full - first);
-  const double pairs = partial * (static_cast<double>(mask.key_end(first)) + (partial - 1) / 2) *
-                           (partial > 0 ? 1 : 0) +
-                       static_cast<double>(p.M - full) * static_cast<double>(p.N);
+  const RowRange rows = p.contributing();
+  const double pairs = sum_of_bounds(rows, mask.diagonal + 1, p.N);  // visible, of one head
+  const std::int64_t first_seeing = std::clamp(-mask.diagonal, rows.begin, rows.end);
   const double heads = static_cast<double>(p.B) * static_cast<double>(p.H);
   const double row_bytes = static_cast<double>(p.D) * static_cast<double>(size_of(p.dtype));
   const double key_heads = static_cast<double>(p.B) * static_cast<double>(p.key_heads());
-  const double seen_keys = static_cast<double>(mask.key_end(p.M - 1));
+  const double seen_keys = static_cast<double>(mask.key_end(rows.end - 1));
   return {.mma_flops = 2 * heads * pairs * static_cast<double>(p.D),
           .exponentials = heads * pairs,
-          .bytes = heads * static_cast<double>(p.M - first) * row_bytes +
+          .bytes = heads * static_cast<double>(rows.end - first_seeing) * row_bytes +
                    key_heads * seen_keys * row_bytes +
                    heads * static_cast<double>(p.N) * static_cast<double>(size_of(p.out_dtype))};
 }
@@ -191,9 +221,9 @@ double ColReduce::tolerance(const Problem& p,
   const double output = unit_roundoff(p.out_dtype) * std::abs(value) + half_subnormal(p.out_dtype);
   if (numerics == NumericsClass::kFp64) return output + 0x1p-40 * std::abs(value);
 
-  // Terms of one element for max, of a sum over M queries otherwise.
+  // Terms of one element for max, of a sum over the contributing queries otherwise.
   const bool is_max = p.reduction == Reduction::kMax;
-  const double rows = is_max ? 1 : static_cast<double>(p.M);
+  const double rows = is_max ? 1 : static_cast<double>(p.contributing().count());
   const double sum = value * divisor;
   double bound = reference.drift[index] + rows * kFp32Normal;
   if (!is_max) bound += sum * kWalk * std::sqrt(rows) * kFp32Roundoff;

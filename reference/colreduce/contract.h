@@ -20,7 +20,7 @@ namespace attn {
 enum class Reduction : std::uint8_t { kSum, kMean, kMax };
 inline constexpr std::array<std::string_view, 3> kReductionNames = {"sum", "mean", "max"};
 
-/// Divisor of the mean at key n: the queries that see n, or all queries.
+/// Divisor of the mean at key n: the contributing queries that see n, or all contributing queries.
 enum class MeanOver : std::uint8_t { kVisible, kAll };
 inline constexpr std::array<std::string_view, 2> kMeanOverNames = {"visible", "all"};
 
@@ -48,12 +48,18 @@ struct ColReduce {
     Extents q_strides{};  ///< explicit b:h:row:d strides in elements; zeros: those of `layout`
     Extents k_strides{};
     DType out_dtype = DType::kF32;  ///< f32 or the input type; rounded once, at the very end
+    std::int64_t query_begin = 0;   ///< first contributing query; negative: counted from the end
+    std::int64_t query_end = -1;    ///< behind the last contributing query; -1: the end
 
     std::int64_t key_heads() const { return H_kv == 0 ? H : H_kv; }
     /// The key head that query head h attends to.
     std::int64_t key_head(std::int64_t h) const { return h / (H / key_heads()); }
     double scale_value() const;
     AttentionMask attention_mask() const { return AttentionMask::make(mask, M, N); }
+    /// The queries that contribute; no others are reduced or need be computed. Never empty.
+    RowRange contributing() const;
+    /// The contributing queries that see key n; begin = end where none does.
+    RowRange contributing(std::int64_t n) const;
     /// What the sum over the queries of key n is divided by: 1 unless `reduction` is mean; never 0.
     double divisor(std::int64_t n) const;
 
@@ -74,6 +80,8 @@ struct ColReduce {
       visit.strides("q_strides", "b:h:row:d in elements; auto is the layout's", self.q_strides);
       visit.strides("k_strides", "b:h:row:d in elements; auto is the layout's", self.k_strides);
       visit.choice("out_dtype", "type of the result", self.out_dtype, kDTypeNames);
+      visit.integer("query_begin", "first contributing query; -32: the last 32", self.query_begin);
+      visit.integer("query_end", "behind the last contributing query; -1: all", self.query_end);
     }
   };
 

@@ -104,7 +104,8 @@ Columns reduce_head(const ColReduce::Problem& p, const HeadRows& q, const HeadRo
   const double longest_key = *std::max_element(k.norms.begin(), k.norms.end());
   Columns columns(static_cast<std::size_t>(p.N));
   std::vector<double> scores;
-  for (std::int64_t m = 0; m < p.M; ++m) {
+  const RowRange rows = p.contributing();
+  for (std::int64_t m = rows.begin; m < rows.end; ++m) {
     scores.resize(static_cast<std::size_t>(mask.key_end(m)));
     for (std::size_t n = 0; n < scores.size(); ++n)
       scores[n] = scale * dot(q.row(m), k.row(static_cast<std::int64_t>(n)), p.D);

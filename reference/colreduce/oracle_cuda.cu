@@ -51,6 +51,7 @@ struct Job {
   TensorView q;  // [B, H, M, D]
   TensorView k;  // [B, H_kv, N, D]
   AttentionMask mask;
+  RowRange contributing;  // queries
   std::int64_t H;
   std::int64_t group;       // query heads per key head
   std::int64_t first_head;  // of the chunk, batch and head together
@@ -58,7 +59,7 @@ struct Job {
   bool is_max;
   double* k_norms;    // [heads of the chunk, N]
   double* k_longest;  // [heads of the chunk]
-  RowFacts* rows;     // [heads of the chunk, M]
+  RowFacts* rows;     // [heads of the chunk, contributing queries]
   Outputs out;
 };
 
@@ -178,16 +179,16 @@ __device__ void dot_tile(const Head& a,
 /// Facts of 64 queries: one reading of the keys for the maximum, a second for the sums.
 __global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
   __shared__ Tiles tiles;
-  const std::int64_t M = job.mask.M;
-  const std::int64_t tile_count = (M + kTile - 1) / kTile;
+  const RowRange queries = job.contributing;
+  const std::int64_t tile_count = (queries.count() + kTile - 1) / kTile;
   const std::int64_t head = blockIdx.x / tile_count;
-  const std::int64_t m0 = blockIdx.x % tile_count * kTile;
+  const std::int64_t m0 = queries.begin + blockIdx.x % tile_count * kTile;
   const Head q = q_head(job, head);
   const Head k = k_head(job, head);
   const double* k_norms = job.k_norms + head * k.rows;
   const int x = static_cast<int>(threadIdx.x) % kSide;
   const std::int64_t m_own = m0 + static_cast<int>(threadIdx.x) / kSide * kOwn;
-  const std::int64_t last = m0 + kTile < M ? m0 + kTile - 1 : M - 1;
+  const std::int64_t last = m0 + kTile < queries.end ? m0 + kTile - 1 : queries.end - 1;
   const std::int64_t end = job.mask.key_end(last);
 
   double dots[kOwn][kOwn];
@@ -229,9 +230,10 @@ __global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
     const double mean_norm = reduce_side(norm_sum[i], add) / total;
     const double mean_score = reduce_side(score_sum[i], add) / total;
     const std::int64_t m = m_own + i;
-    if (x != 0 || m >= M) continue;
+    if (x != 0 || m >= queries.end) continue;
+    RowFacts& facts = job.rows[head * queries.count() + m - queries.begin];
     if (total == 0) {
-      job.rows[head * M + m] = {0, INFINITY, 0, 0, 0};
+      facts = {0, INFINITY, 0, 0, 0};
       continue;
     }
     const double reach = fabs(job.scale) * norm_of(q, m);
@@ -239,14 +241,14 @@ __global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
     const double per_row = 4 * kU * reach * job.k_longest[head];
     const double row_drift =
         2 * per_row + per_key * mean_norm + 8 * kU + kWalk * sqrt(static_cast<double>(k.rows)) * kU;
-    job.rows[head * M + m] = {top[i], total, per_key, row_drift, mean_score};
+    facts = {top[i], total, per_key, row_drift, mean_score};
   }
 }
 
 /// Results of 64 keys: one reading of the queries.
 __global__ void __launch_bounds__(kThreads, 2) reduce_columns(const Job job) {
   __shared__ Tiles tiles;
-  const std::int64_t M = job.mask.M;
+  const RowRange queries = job.contributing;
   const std::int64_t N = job.mask.N;
   const std::int64_t tile_count = (N + kTile - 1) / kTile;
   const std::int64_t head = blockIdx.x / tile_count;
@@ -262,14 +264,15 @@ __global__ void __launch_bounds__(kThreads, 2) reduce_columns(const Job job) {
   double drift[kOwn] = {};
   double stored[kOwn] = {};
   double square[kOwn] = {};
-  for (std::int64_t m0 = job.mask.query_begin(n0); m0 < M; m0 += kTile) {
+  const std::int64_t first = max(job.mask.query_begin(n0), queries.begin);
+  for (std::int64_t m0 = first; m0 < queries.end; m0 += kTile) {
     double dots[kOwn][kOwn];
     dot_tile(k, n0, q, m0, tiles, dots);
 #pragma unroll
     for (int j = 0; j < kOwn; ++j) {
       const std::int64_t m = m0 + x + kSide * j;
-      if (m >= M) continue;
-      const RowFacts& row = job.rows[head * M + m];
+      if (m >= queries.end) continue;
+      const RowFacts& row = job.rows[head * queries.count() + m - queries.begin];
 #pragma unroll
       for (int i = 0; i < kOwn; ++i) {
         if (n_own + i >= N || !job.mask.visible(m, n_own + i)) continue;
@@ -332,15 +335,17 @@ std::optional<ColReduce::Reference> ColReduce::oracle_on_device(const Problem& p
 
   // Heads go in chunks whose scratch memory stays near 256 MiB.
   constexpr std::int64_t kScratchBytes = std::int64_t{256} << 20;
+  const RowRange queries = p.contributing();
   const std::int64_t head_bytes =
-      p.M * static_cast<std::int64_t>(sizeof(RowFacts)) + p.N * (2 * 8 + 3 * 4);
+      queries.count() * static_cast<std::int64_t>(sizeof(RowFacts)) + p.N * (2 * 8 + 3 * 4);
   const std::int64_t chunk = std::clamp<std::int64_t>(kScratchBytes / head_bytes, 1, all_heads);
   const DeviceArray<double> k_norms(chunk * p.N), k_longest(chunk), value(chunk * p.N);
   const DeviceArray<float> drift(chunk * p.N), stored(chunk * p.N), square(chunk * p.N);
-  const DeviceArray<RowFacts> rows(chunk * p.M);
+  const DeviceArray<RowFacts> rows(chunk * queries.count());
   Job job{.q = tensors.q,
           .k = tensors.k,
           .mask = p.attention_mask(),
+          .contributing = queries,
           .H = p.H,
           .group = p.H / p.key_heads(),
           .first_head = 0,
@@ -354,7 +359,7 @@ std::optional<ColReduce::Reference> ColReduce::oracle_on_device(const Problem& p
     const std::int64_t heads = std::min(chunk, all_heads - job.first_head);
     measure_keys<<<static_cast<unsigned>(heads), kThreads>>>(job);
     CUDA_CHECK_LAUNCH();
-    reduce_rows<<<tiles_of(heads, p.M), kThreads>>>(job);
+    reduce_rows<<<tiles_of(heads, queries.count()), kThreads>>>(job);
     CUDA_CHECK_LAUNCH();
     reduce_columns<<<tiles_of(heads, p.N), kThreads>>>(job);
     CUDA_CHECK_LAUNCH();

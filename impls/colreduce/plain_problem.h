@@ -1,0 +1,17 @@
+// The one refusal of backends that take only a part of the contract's fields.
+#pragma once
+
+#include "harness/core/status.h"
+#include "reference/colreduce/contract.h"
+
+namespace attn::colreduce {
+
+/// Yes where every field that a plain column reduction does without is left at its default; else no
+/// with the first such field.
+inline Support takes_plain_only(const ColReduce::Problem& p) {
+  if (p.contributing().count() != p.M)
+    return Support::no("query_begin and query_end must leave all queries");
+  return Support::yes();
+}
+
+}  // namespace attn::colreduce

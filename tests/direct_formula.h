@@ -1,0 +1,87 @@
+// The column reduction as the contract's text says it, in long double and without a maximum: fine for
+// small scores, and another formula than the oracle's. Shares nothing with reference/ but the fields.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "tests/host_case.h"
+
+namespace attn {
+
+class DirectFormula {
+ public:
+  explicit DirectFormula(HostCase& c) : case_(c), p_(c.problem), t_(c.tensors()) {}
+
+  /// The output, in the order of [B, H, N].
+  std::vector<double> run() {
+    std::vector<double> out;
+    for (std::int64_t b = 0; b < p_.B; ++b) {
+      for (std::int64_t h = 0; h < p_.H; ++h) {
+        const std::vector<long double> column = columns(b, h);
+        for (const long double value : column) out.push_back(static_cast<double>(value));
+      }
+    }
+    return out;
+  }
+
+ private:
+  bool contributes(std::int64_t m) const {
+    const std::int64_t begin = p_.query_begin < 0 ? p_.M + p_.query_begin : p_.query_begin;
+    return m >= begin && (p_.query_end == -1 || m < p_.query_end);
+  }
+
+  bool visible(std::int64_t m, std::int64_t n) const {
+    switch (p_.mask) {
+      case Mask::kNone:
+        return true;
+      case Mask::kCausal:
+        return n <= m + (p_.N - p_.M);
+      case Mask::kCausalTopLeft:
+        return n <= m;
+    }
+    return false;
+  }
+
+  long double score(std::int64_t b, std::int64_t h, std::int64_t m, std::int64_t n) const {
+    const std::int64_t g = h / (p_.H / p_.key_heads());
+    long double s = 0;
+    for (std::int64_t d = 0; d < p_.D; ++d)
+      s += static_cast<long double>(case_.get(t_.q, b, h, m, d)) * case_.get(t_.k, b, g, n, d);
+    const long double root = std::sqrt(static_cast<long double>(p_.D));
+    return std::isnan(p_.scale) ? s / root : s * p_.scale;
+  }
+
+  std::vector<long double> columns(std::int64_t b, std::int64_t h) const {
+    const auto keys = static_cast<std::size_t>(p_.N);
+    std::vector<long double> total(keys), seen(keys);
+    long double contributing = 0;
+    for (std::int64_t m = 0; m < p_.M; ++m) {
+      if (!contributes(m)) continue;
+      ++contributing;
+      std::vector<long double> e(keys);
+      long double sum = 0;
+      for (std::size_t n = 0; n < keys; ++n) {
+        if (!visible(m, static_cast<std::int64_t>(n))) continue;
+        ++seen[n];
+        sum += e[n] = std::exp(score(b, h, m, static_cast<std::int64_t>(n)));
+      }
+      for (std::size_t n = 0; n < keys && sum > 0; ++n) {
+        const long double weight = e[n] / sum;
+        total[n] = p_.reduction == Reduction::kMax ? std::max(total[n], weight) : total[n] + weight;
+      }
+    }
+    for (std::size_t n = 0; n < keys && p_.reduction == Reduction::kMean; ++n) {
+      const long double over = p_.mean_over == MeanOver::kAll ? contributing : seen[n];
+      if (over > 0) total[n] /= over;
+    }
+    return total;
+  }
+
+  HostCase& case_;
+  const ColReduce::Problem& p_;
+  ColReduce::Tensors t_;
+};
+
+}  // namespace attn

@@ -1,0 +1,93 @@
+// Laws of the column reduction's options that need no oracle, for every backend that takes them.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "tests/laws.h"
+
+namespace attn {
+namespace {
+
+using Problem = ColReduce::Problem;
+
+class OptionLaws : public Laws {
+ protected:
+  /// Equal up to the rounding of a few operations.
+  void expect_near(const Problem& p, std::span<const float> a, std::span<const float> b) const {
+    ASSERT_EQ(a.size(), b.size());
+    for (std::size_t i = 0; i < a.size(); ++i)
+      EXPECT_LE(std::abs(a[i] - b[i]), tolerance(p) * std::abs(b[i])) << i;
+  }
+};
+
+/// The problem whose queries are rows [begin, end) of `whole`, with their values.
+HostCase sliced(HostCase& whole, std::int64_t begin, std::int64_t end) {
+  Problem p = whole.problem;
+  p.query_begin = 0;
+  p.query_end = -1;
+  p.M = end - begin;
+  HostCase slice(p);
+  slice.storage(1) = whole.storage(1);
+  const TensorView from = whole.tensors().q;
+  const TensorView to = slice.tensors().q;
+  for (std::int64_t h = 0; h < p.H; ++h)
+    for (std::int64_t m = 0; m < p.M; ++m)
+      for (std::int64_t d = 0; d < p.D; ++d)
+        slice.set(to, 0, h, m, d, whole.get(from, 0, h, begin + m, d));
+  return slice;
+}
+
+TEST_P(OptionLaws, AQueryRangeEqualsSlicingTheQueries) {
+  // A right-aligned mask stays aligned where the slice ends with the last query.
+  const Problem problems[] = {
+      {.H = 2, .M = 131, .N = 90, .D = 64, .query_begin = 3, .query_end = 4},
+      {.H = 2, .M = 131, .N = 90, .D = 64, .query_begin = 60, .query_end = 130},
+      {.M = 70, .N = 131, .D = 64, .mask = Mask::kCausal, .query_begin = 33},
+      {.M = 131, .N = 70, .D = 64, .mask = Mask::kCausal, .query_begin = 100},
+      {.M = 70, .N = 90, .D = 64, .mask = Mask::kCausalTopLeft, .query_end = 37}};
+  for (Problem p : problems) {
+    for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
+      p.reduction = reduction;
+      if (!takes(p)) GTEST_SKIP() << GetParam() << " refuses query ranges";
+      HostCase whole(p);
+      const RowRange rows = p.contributing();
+      HostCase slice = sliced(whole, rows.begin, rows.end);
+      expect_near(p, run(whole), run(slice));
+    }
+  }
+}
+
+TEST_P(OptionLaws, RangesThatSplitTheQueriesAddUp) {
+  for (const Mask mask : {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft}) {
+    HostCase whole({.H = 2, .M = 150, .N = 131, .D = 64, .mask = mask});
+    HostCase first = whole;
+    HostCase last = whole;
+    first.problem.query_end = 67;
+    last.problem.query_begin = 67 - 150;
+    if (!takes(first.problem)) GTEST_SKIP() << GetParam() << " refuses query ranges";
+    std::vector<float> sum = run(first);
+    const std::vector<float> rest = run(last);
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += rest[i];
+    expect_near(whole.problem, sum, run(whole));
+  }
+}
+
+TEST_P(OptionLaws, QueriesOutsideTheRangeAreNeverRead) {
+  HostCase c({.H = 2, .M = 140, .N = 70, .D = 64, .query_begin = 65, .query_end = 70});
+  if (!takes(c.problem)) GTEST_SKIP() << GetParam() << " refuses query ranges";
+  const std::vector<float> before = run(c);
+  const TensorView q = c.tensors().q;
+  for (std::int64_t m = 0; m < 140; ++m) {
+    if (m < 65 || m >= 70) c.set(q, 0, 1, m, 7, NAN);
+  }
+  expect_same(c.problem, run(c), before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Backends,
+                         OptionLaws,
+                         testing::ValuesIn(Evaluator::backend_ids()),
+                         [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace attn
