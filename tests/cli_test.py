@@ -69,6 +69,7 @@ class CommandLine(unittest.TestCase):
                 *verify, "--query_begin", "5", "--query_end", "5"],
             "query_begin must be at least -M and below M, not -9": [
                 *verify, "--M", "8", "--query_begin", "-9"],
+            "window must be -1 or at least 0, not -2": [*verify, "--window", "-2"],
             "mask must be one of": [*verify, "--mask", "casual"],
             "must be like B4H8": [*verify, "--shape", "B4X"],
             "--where": [*verify, "--where", "M <"],

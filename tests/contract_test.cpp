@@ -69,6 +69,11 @@ TEST(Contract, RefusesQueryRangesThatHoldNoQuery) {
   EXPECT_TRUE(ColReduce::validate({.M = 8, .query_begin = -8, .query_end = 1}));
 }
 
+TEST(Contract, RefusesWindowsThatReachToTheRight) {
+  EXPECT_EQ(refusal({.window = -2}), "window must be -1 or at least 0, not -2");
+  EXPECT_TRUE(ColReduce::validate({.window = 0}));
+}
+
 TEST(Contract, QueryRangesCountFromEitherEnd) {
   const auto range = [](const Problem& p) {
     return std::pair(p.contributing().begin, p.contributing().end);

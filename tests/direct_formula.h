@@ -33,6 +33,7 @@ class DirectFormula {
   }
 
   bool visible(std::int64_t m, std::int64_t n) const {
+    if (p_.window >= 0 && n < m + (p_.N - p_.M) - p_.window) return false;
     switch (p_.mask) {
       case Mask::kNone:
         return true;

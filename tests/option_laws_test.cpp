@@ -84,6 +84,46 @@ TEST_P(OptionLaws, QueriesOutsideTheRangeAreNeverRead) {
   expect_same(c.problem, run(c), before);
 }
 
+TEST_P(OptionLaws, AWindowThatReachesEveryKeyIsNone) {
+  for (const Mask mask : {Mask::kNone, Mask::kCausal}) {
+    HostCase all({.H = 2, .M = 100, .N = 131, .D = 64, .mask = mask});
+    HostCase wide = all;
+    wide.problem.window = 131;
+    if (!takes(wide.problem)) GTEST_SKIP() << GetParam() << " refuses windows";
+    expect_same(all.problem, run(wide), run(all));
+  }
+}
+
+TEST_P(OptionLaws, AWindowOfOneKeyPutsAllWeightOnTheDiagonal) {
+  HostCase c({.H = 2, .M = 90, .N = 131, .D = 64, .mask = Mask::kCausal, .window = 0});
+  if (!takes(c.problem)) GTEST_SKIP() << GetParam() << " refuses windows";
+  const std::vector<float> out = run(c);
+  for (std::size_t i = 0; i < out.size(); ++i)
+    EXPECT_LE(std::abs(out[i] - (i % 131 < 131 - 90 ? 0 : 1)), tolerance(c.problem)) << i;
+}
+
+/// Keys that no window reaches get 0 and leave the others as they are.
+TEST_P(OptionLaws, KeysLeftOfTheWindowAreNeverRead) {
+  HostCase c({.H = 2, .M = 20, .N = 300, .D = 64, .mask = Mask::kCausal, .window = 70});
+  if (!takes(c.problem)) GTEST_SKIP() << GetParam() << " refuses windows";
+  const std::vector<float> before = run(c);
+  const TensorView k = c.tensors().k;
+  for (std::int64_t n = 0; n < 300 - 20 - 70; ++n) c.set(k, 0, 1, n, 5, NAN);
+  const std::vector<float> after = run(c);
+  expect_same(c.problem, after, before);
+  for (std::size_t n = 0; n < 300 - 20 - 70; ++n) EXPECT_EQ(after[300 + n], 0);
+}
+
+TEST_P(OptionLaws, WindowedSumsAddUpToTheQueries) {
+  for (const std::int64_t window : {1, 63, 64, 65, 200}) {
+    HostCase c({.M = 260, .N = 300, .D = 64, .mask = Mask::kCausal, .window = window});
+    if (!takes(c.problem)) GTEST_SKIP() << GetParam() << " refuses windows";
+    double sum = 0;
+    for (const float value : run(c)) sum += value;
+    EXPECT_LE(std::abs(sum - 260), tolerance(c.problem) * 260);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends,
                          OptionLaws,
                          testing::ValuesIn(Evaluator::backend_ids()),

@@ -93,6 +93,23 @@ TEST(Oracle, AgreesWithTheDirectFormula) {
                        .mean_over = over,
                        .query_begin = -6,
                        .query_end = 12});
+        for (const std::int64_t window : {0, 3, 20}) {
+          expect_direct({.M = 7,
+                         .N = 12,
+                         .D = 5,
+                         .reduction = reduction,
+                         .mask = mask,
+                         .mean_over = over,
+                         .query_begin = 1,
+                         .window = window});
+          expect_direct({.M = 12,
+                         .N = 7,
+                         .D = 5,
+                         .reduction = reduction,
+                         .mask = mask,
+                         .mean_over = over,
+                         .window = window});
+        }
       }
     }
   }
@@ -222,6 +239,7 @@ TEST(Oracle, CpuAndGpuAgree) {
             .dtype = DType::kF32,
             .layout = Layout::kFusedSlice},
             Problem{.H = 2, .M = 300, .N = 131, .D = 40, .query_begin = 70, .query_end = 201},
+            Problem{.M = 300, .N = 431, .D = 40, .window = 100},
             Problem{.B = 300, .H = 250, .M = 2, .N = 3, .D = 5, .dtype = DType::kBF16}}) {
         Problem p = shape;
         p.mask = mask;

@@ -132,16 +132,20 @@ void exponentiate_slab(const Job& job,
   });
 }
 
-/// The slab of keys that `index` names, cut at the keys that the block's last query sees.
+/// The slab of keys that `index` names, of those from the first that the block's first query sees to
+/// the last that its last query sees.
 KeyRange key_slab(const Job& job, const RowBlock& block, int index) {
-  const std::int64_t n0 = static_cast<std::int64_t>(index) * job.slab_keys();
+  const std::int64_t first = block.mask.key_begin(block.m0);
+  const std::int64_t n0 = first + static_cast<std::int64_t>(index) * job.slab_keys();
   const std::int64_t left = block.mask.key_end(block.m0 + block.rows - 1) - n0;
   return {n0, static_cast<int>(std::clamp<std::int64_t>(left, 0, job.slab_keys()))};
 }
 
 int key_slabs(const Job& job, const RowBlock& block) {
-  const std::int64_t keys = block.mask.key_end(block.m0 + block.rows - 1);
-  return static_cast<int>((keys + job.slab_keys() - 1) / job.slab_keys());
+  const std::int64_t keys =
+      block.mask.key_end(block.m0 + block.rows - 1) - block.mask.key_begin(block.m0);
+  return static_cast<int>((std::max<std::int64_t>(keys, 0) + job.slab_keys() - 1) /
+                          job.slab_keys());
 }
 
 /// Maximum and inverse sum of the block's rows; leaves the last slab's 2^(s - row_max) in scratch.
@@ -256,18 +260,21 @@ void reduce_columns(const Job& job,
   const Head head = head_of(job, bh);
   std::array<float, kColumnUnit> totals{};
   const std::int64_t unseeing = job.mask.query_begin(n0) - job.queries.begin;
+  const std::int64_t end = job.mask.query_end(n0 + count - 1);
   for (std::int64_t index = std::max<std::int64_t>(unseeing, 0) / job.block_rows;
-       index < job.row_blocks(); ++index) {
+       index < job.row_blocks() && job.queries.begin + index * job.block_rows < end; ++index) {
     const RowBlock block = row_block(job, index);
     RowStats stats{};
     const StoredStats from = StoredStats::at(job, workspace, bh, block);
     std::copy_n(from.row_max, block.rows, stats.row_max.data());
     std::copy_n(from.inverse_sum, block.rows, stats.inverse_sum.data());
-    const KeyRange slab{n0, block.keys_seen(block.rows - 1, n0, count)};
+    const int begin = block.keys_begin(0, n0, count) / kKeyTile * kKeyTile;
+    const int seen = block.keys_end(block.rows - 1, n0, count) - begin;
+    const KeyRange slab{n0 + begin, std::max(seen, 0)};
     alignas(64) std::array<float, kMaxRows> known{};
     score_slab(job, head, block, slab, scratch, nullptr);
     exponentiate_slab(job, block, slab, scratch, stats.row_max.data(), known.data());
-    reduce_slab(job, block, slab, scratch, stats, totals.data());
+    reduce_slab(job, block, slab, scratch, stats, totals.data() + begin);
   }
   for (int n = 0; n < count; ++n)
     store_element(job.tensors.out.data, job.tensors.out.dtype, bh * job.problem.N + n0 + n,

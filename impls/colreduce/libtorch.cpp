@@ -69,13 +69,15 @@ at::Tensor scaled_scores(const Problem& p, const at::Tensor& q, const at::Tensor
 /// P [B, H, contributing queries, N] of the contributing queries q.
 at::Tensor attention_weights(const Problem& p, const at::Tensor& q, const at::Tensor& k) {
   at::Tensor scores = scaled_scores(p, q, k);
-  if (p.mask == Mask::kNone) return scores.softmax(-1);
+  if (p.mask == Mask::kNone && p.window < 0) return scores.softmax(-1);
 
-  const std::int64_t diagonal = p.attention_mask().diagonal;
+  const AttentionMask mask = p.attention_mask();
   const auto index = at::TensorOptions().dtype(at::kLong).device(q.device());
   const RowRange rows = p.contributing();
-  const at::Tensor last_key = at::arange(rows.begin, rows.end, index).unsqueeze(1) + diagonal;
-  const at::Tensor unseen = at::arange(p.N, index) > last_key;  // [contributing queries, N]
+  const at::Tensor query = at::arange(rows.begin, rows.end, index).unsqueeze(1);
+  const at::Tensor key = at::arange(p.N, index);
+  at::Tensor unseen = key > query + mask.diagonal;  // [contributing queries, N]
+  if (p.window >= 0) unseen.logical_or_(key < query + mask.left);
   scores = scores.masked_fill(unseen, -std::numeric_limits<double>::infinity());
   // A row without visible keys, or with a NaN, is NaN under the mask as well: there weights are 0.
   return scores.softmax(-1).masked_fill_(unseen, 0);
@@ -86,8 +88,11 @@ at::Tensor divisors(const Problem& p, const at::Tensor& like) {
   const auto index = at::TensorOptions().dtype(at::kLong).device(like.device());
   const RowRange rows = p.contributing();
   if (p.mean_over == MeanOver::kAll) return at::full({p.N}, rows.count(), index);
-  const at::Tensor first = at::arange(p.N, index) - p.attention_mask().diagonal;
-  return (rows.end - first.clamp(rows.begin, rows.end)).clamp_min(1);
+  const AttentionMask mask = p.attention_mask();
+  const at::Tensor key = at::arange(p.N, index);
+  const at::Tensor begin = (key - mask.diagonal).clamp(rows.begin, rows.end);
+  const at::Tensor end = (key - mask.left + 1).clamp(rows.begin, rows.end);
+  return (end - begin).clamp_min(1);
 }
 
 void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space) {

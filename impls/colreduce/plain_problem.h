@@ -11,6 +11,7 @@ namespace attn::colreduce {
 inline Support takes_plain_only(const ColReduce::Problem& p) {
   if (p.contributing().count() != p.M)
     return Support::no("query_begin and query_end must leave all queries");
+  if (p.window >= 0) return Support::no("window must be -1");
   return Support::yes();
 }
 

@@ -152,7 +152,9 @@ RowRange ColReduce::Problem::contributing() const {
 
 RowRange ColReduce::Problem::contributing(std::int64_t n) const {
   const RowRange all = contributing();
-  return {std::clamp(attention_mask().query_begin(n), all.begin, all.end), all.end};
+  const AttentionMask mask = attention_mask();
+  const std::int64_t begin = std::clamp(mask.query_begin(n), all.begin, all.end);
+  return {begin, std::clamp(mask.query_end(n), begin, all.end)};
 }
 
 double ColReduce::Problem::divisor(std::int64_t n) const {
@@ -177,6 +179,8 @@ Support ColReduce::validate(const Problem& p) {
     return Support::no("out_dtype must be f32 or the input type");
   if (!sizes_fit(p)) return Support::no("the shape overflows 64-bit addresses");
   if (Support s = validate_query_range(p); !s) return s;
+  if (p.window < -1)
+    return Support::no("window must be -1 or at least 0, not " + std::to_string(p.window));
   if (Support s = validate_strides("q_strides", {p.B, p.H, p.M, p.D}, p.q_strides); !s) return s;
   return validate_strides("k_strides", {p.B, p.key_heads(), p.N, p.D}, p.k_strides);
 }
@@ -199,12 +203,17 @@ ColReduce::Tensors ColReduce::bind(const Problem& p, std::span<void* const> stor
 Work ColReduce::work(const Problem& p) {
   const AttentionMask mask = p.attention_mask();
   const RowRange rows = p.contributing();
-  const double pairs = sum_of_bounds(rows, mask.diagonal + 1, p.N);  // visible, of one head
-  const std::int64_t first_seeing = std::clamp(-mask.diagonal, rows.begin, rows.end);
+  const bool sees = mask.left <= mask.diagonal;  // else no query sees anything
+  const double pairs =                           // visible, of one head
+      sees ? sum_of_bounds(rows, mask.diagonal + 1, p.N) - sum_of_bounds(rows, mask.left, p.N) : 0;
+  const std::int64_t first_seeing =
+      sees ? std::clamp(-mask.diagonal, rows.begin, rows.end) : rows.end;
   const double heads = static_cast<double>(p.B) * static_cast<double>(p.H);
   const double row_bytes = static_cast<double>(p.D) * static_cast<double>(size_of(p.dtype));
   const double key_heads = static_cast<double>(p.B) * static_cast<double>(p.key_heads());
-  const double seen_keys = static_cast<double>(mask.key_end(rows.end - 1));
+  const double seen_keys =
+      pairs > 0 ? static_cast<double>(mask.key_end(rows.end - 1) - mask.key_begin(first_seeing))
+                : 0;
   return {.mma_flops = 2 * heads * pairs * static_cast<double>(p.D),
           .exponentials = heads * pairs,
           .bytes = heads * static_cast<double>(rows.end - first_seeing) * row_bytes +

@@ -50,12 +50,13 @@ struct ColReduce {
     DType out_dtype = DType::kF32;  ///< f32 or the input type; rounded once, at the very end
     std::int64_t query_begin = 0;   ///< first contributing query; negative: counted from the end
     std::int64_t query_end = -1;    ///< behind the last contributing query; -1: the end
+    std::int64_t window = -1;       ///< left extent of a sliding window; -1: unlimited
 
     std::int64_t key_heads() const { return H_kv == 0 ? H : H_kv; }
     /// The key head that query head h attends to.
     std::int64_t key_head(std::int64_t h) const { return h / (H / key_heads()); }
     double scale_value() const;
-    AttentionMask attention_mask() const { return AttentionMask::make(mask, M, N); }
+    AttentionMask attention_mask() const { return AttentionMask::make(mask, M, N, window); }
     /// The queries that contribute; no others are reduced or need be computed. Never empty.
     RowRange contributing() const;
     /// The contributing queries that see key n; begin = end where none does.
@@ -82,6 +83,7 @@ struct ColReduce {
       visit.choice("out_dtype", "type of the result", self.out_dtype, kDTypeNames);
       visit.integer("query_begin", "first contributing query; -32: the last 32", self.query_begin);
       visit.integer("query_end", "behind the last contributing query; -1: all", self.query_end);
+      visit.integer("window", "keys left of the diagonal that are seen; -1: all", self.window);
     }
   };
 

@@ -57,8 +57,9 @@ void reduce_into(double& total, double term, bool is_max) {
   }
 }
 
-/// Adds query `m`, whose scores over its visible keys are `scores`, to the columns.
+/// Adds a query, whose scores over its visible keys from `first` on are `scores`, to the columns.
 void add_row(const std::vector<double>& scores,
+             std::int64_t first,
              double q_norm,
              const HeadRows& k,
              double scale,
@@ -80,18 +81,20 @@ void add_row(const std::vector<double>& scores,
   for (const double s : scores) row_sum += std::exp(s - row_max);
   double mean_norm = 0;   // sum_k p_ik |k_k|
   double mean_score = 0;  // sum_k p_ik |s_ik|
-  for (std::size_t n = 0; n < scores.size(); ++n) {
-    const double p = std::exp(scores[n] - row_max) / row_sum;
-    mean_norm += p * k.norms[n];
-    mean_score += p == 0 ? 0 : p * std::abs(scores[n]);
+  const double* norms = k.norms.data() + first;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const double p = std::exp(scores[i] - row_max) / row_sum;
+    mean_norm += p * norms[i];
+    mean_score += p == 0 ? 0 : p * std::abs(scores[i]);
   }
   const double row_drift = 2 * per_row + per_key * mean_norm + 8 * kU +
                            kWalk * std::sqrt(static_cast<double>(k.rows)) * kU;
-  for (std::size_t n = 0; n < scores.size(); ++n) {
-    const double p = std::exp(scores[n] - row_max) / row_sum;
-    const double magnitude = p == 0 ? 0 : std::abs(scores[n]) + mean_score;
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const double p = std::exp(scores[i] - row_max) / row_sum;
+    const double magnitude = p == 0 ? 0 : std::abs(scores[i]) + mean_score;
+    const std::size_t n = static_cast<std::size_t>(first) + i;
     reduce_into(columns.value[n], p, is_max);
-    reduce_into(columns.drift[n], p * (per_key * k.norms[n] + row_drift), is_max);
+    reduce_into(columns.drift[n], p * (per_key * norms[i] + row_drift), is_max);
     reduce_into(columns.stored[n], p * magnitude, is_max);
     reduce_into(columns.square[n], p * p, is_max);
   }
@@ -106,11 +109,12 @@ Columns reduce_head(const ColReduce::Problem& p, const HeadRows& q, const HeadRo
   std::vector<double> scores;
   const RowRange rows = p.contributing();
   for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-    scores.resize(static_cast<std::size_t>(mask.key_end(m)));
-    for (std::size_t n = 0; n < scores.size(); ++n)
-      scores[n] = scale * dot(q.row(m), k.row(static_cast<std::int64_t>(n)), p.D);
-    add_row(scores, q.norms[static_cast<std::size_t>(m)], k, std::abs(scale), longest_key, is_max,
-            columns);
+    const std::int64_t first = mask.key_begin(m);
+    scores.clear();
+    for (std::int64_t n = first; n < mask.key_end(m); ++n)
+      scores.push_back(scale * dot(q.row(m), k.row(n), p.D));
+    add_row(scores, first, q.norms[static_cast<std::size_t>(m)], k, std::abs(scale), longest_key,
+            is_max, columns);
   }
   return columns;
 }

@@ -61,6 +61,11 @@ struct Job {
   double* k_longest;  // [heads of the chunk]
   RowFacts* rows;     // [heads of the chunk, contributing queries]
   Outputs out;
+
+  /// Whether query m sees key n, which may lie beyond the last.
+  __device__ bool sees(std::int64_t m, std::int64_t n) const {
+    return n < mask.N && mask.visible(m, n);
+  }
 };
 
 /// The rows of one head.
@@ -189,17 +194,18 @@ __global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
   const int x = static_cast<int>(threadIdx.x) % kSide;
   const std::int64_t m_own = m0 + static_cast<int>(threadIdx.x) / kSide * kOwn;
   const std::int64_t last = m0 + kTile < queries.end ? m0 + kTile - 1 : queries.end - 1;
+  const std::int64_t begin = job.mask.key_begin(m0);
   const std::int64_t end = job.mask.key_end(last);
 
   double dots[kOwn][kOwn];
   double top[kOwn];
   for (int i = 0; i < kOwn; ++i) top[i] = -INFINITY;
-  for (std::int64_t n0 = 0; n0 < end; n0 += kTile) {
+  for (std::int64_t n0 = begin; n0 < end; n0 += kTile) {
     dot_tile(q, m0, k, n0, tiles, dots);
     for (int i = 0; i < kOwn; ++i) {
       for (int j = 0; j < kOwn; ++j) {
         const std::int64_t n = n0 + x + kSide * j;
-        if (n < job.mask.key_end(m_own + i)) top[i] = fmax(top[i], job.scale * dots[i][j]);
+        if (job.sees(m_own + i, n)) top[i] = fmax(top[i], job.scale * dots[i][j]);
       }
     }
   }
@@ -210,12 +216,12 @@ __global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
     top[i] = reduce_side(top[i], [](double a, double b) { return fmax(a, b); });
     if (top[i] == -INFINITY) top[i] = 0;  // -inf scores weigh nothing, NaN still poisons
   }
-  for (std::int64_t n0 = 0; n0 < end; n0 += kTile) {
+  for (std::int64_t n0 = begin; n0 < end; n0 += kTile) {
     dot_tile(q, m0, k, n0, tiles, dots);
     for (int i = 0; i < kOwn; ++i) {
       for (int j = 0; j < kOwn; ++j) {
         const std::int64_t n = n0 + x + kSide * j;
-        if (n >= job.mask.key_end(m_own + i)) continue;
+        if (!job.sees(m_own + i, n)) continue;
         const double s = job.scale * dots[i][j];
         const double e = exp(s - top[i]);
         sum[i] += e;
@@ -265,7 +271,8 @@ __global__ void __launch_bounds__(kThreads, 2) reduce_columns(const Job job) {
   double stored[kOwn] = {};
   double square[kOwn] = {};
   const std::int64_t first = max(job.mask.query_begin(n0), queries.begin);
-  for (std::int64_t m0 = first; m0 < queries.end; m0 += kTile) {
+  const std::int64_t end = min(job.mask.query_end(n0 + kTile - 1), queries.end);
+  for (std::int64_t m0 = first; m0 < end; m0 += kTile) {
     double dots[kOwn][kOwn];
     dot_tile(k, n0, q, m0, tiles, dots);
 #pragma unroll
@@ -275,7 +282,7 @@ __global__ void __launch_bounds__(kThreads, 2) reduce_columns(const Job job) {
       const RowFacts& row = job.rows[head * queries.count() + m - queries.begin];
 #pragma unroll
       for (int i = 0; i < kOwn; ++i) {
-        if (n_own + i >= N || !job.mask.visible(m, n_own + i)) continue;
+        if (!job.sees(m, n_own + i)) continue;
         const double s = job.scale * dots[i][j];
         const double p = exp(s - row.origin) / row.sum;
         const double magnitude = p == 0 ? 0 : fabs(s) + row.mean_score;

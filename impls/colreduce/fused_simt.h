@@ -1,0 +1,42 @@
+// What the files of fused_simt share: the arguments of its kernels and where to find them.
+#pragma once
+
+#include <cstdint>
+
+#include "reference/attention_mask.h"
+#include "reference/colreduce/contract.h"
+
+namespace attn::colreduce {
+
+constexpr int kSimtTile = 64;  ///< rows of q or k in a tile
+constexpr int kSimtThreads = 128;
+
+struct SimtParams {
+  TensorView q;  // [B, H, M, D]
+  TensorView k;  // [B, H_kv, N, D]
+  AttentionMask mask;
+  RowRange queries;  // that contribute
+  std::int64_t H;
+  std::int64_t group;  // query heads per key head
+  int D;
+  float scale_log2;  // scores are in base 2
+  float* lse_log2;   // [B, H, contributing queries]
+  void* out;         // [B, H, N]
+  DType out_dtype;
+  Reduction reduction;
+  MeanOver mean_over;
+};
+
+struct SimtKernels {
+  void (*row)(SimtParams);
+  void (*column)(SimtParams);
+};
+
+/// The kernels without any option: what they do not need costs them nothing. `vectors`: every row
+/// starts on 16 bytes and consists of whole vectors.
+SimtKernels simt_plain_kernels(DType dtype, bool vectors);
+
+/// The kernels that take every option.
+SimtKernels simt_option_kernels(DType dtype, bool vectors);
+
+}  // namespace attn::colreduce
