@@ -70,6 +70,7 @@ class CommandLine(unittest.TestCase):
             "query_begin must be at least -M and below M, not -9": [
                 *verify, "--M", "8", "--query_begin", "-9"],
             "window must be -1 or at least 0, not -2": [*verify, "--window", "-2"],
+            "softcap must be finite and at least 0": [*verify, "--softcap", "-3"],
             "mask must be one of": [*verify, "--mask", "casual"],
             "must be like B4H8": [*verify, "--shape", "B4X"],
             "--where": [*verify, "--where", "M <"],

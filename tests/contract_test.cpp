@@ -74,6 +74,12 @@ TEST(Contract, RefusesWindowsThatReachToTheRight) {
   EXPECT_TRUE(ColReduce::validate({.window = 0}));
 }
 
+TEST(Contract, RefusesSoftCapsThatAreNoBound) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const double softcap : {-1.0, kInfinity, kAuto})
+    EXPECT_EQ(refusal({.softcap = softcap}), "softcap must be finite and at least 0 (0 is off)");
+}
+
 TEST(Contract, QueryRangesCountFromEitherEnd) {
   const auto range = [](const Problem& p) {
     return std::pair(p.contributing().begin, p.contributing().end);

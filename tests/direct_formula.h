@@ -51,7 +51,9 @@ class DirectFormula {
     for (std::int64_t d = 0; d < p_.D; ++d)
       s += static_cast<long double>(case_.get(t_.q, b, h, m, d)) * case_.get(t_.k, b, g, n, d);
     const long double root = std::sqrt(static_cast<long double>(p_.D));
-    return std::isnan(p_.scale) ? s / root : s * p_.scale;
+    s = std::isnan(p_.scale) ? s / root : s * p_.scale;
+    const long double cap = p_.softcap;
+    return cap > 0 ? cap * std::tanh(s / cap) : s;
   }
 
   std::vector<long double> columns(std::int64_t b, std::int64_t h) const {

@@ -124,6 +124,21 @@ TEST_P(OptionLaws, WindowedSumsAddUpToTheQueries) {
   }
 }
 
+TEST_P(OptionLaws, ACapFarAboveTheScoresChangesNothing) {
+  HostCase c({.H = 2, .M = 90, .N = 131, .D = 64, .mask = Mask::kCausal});
+  HostCase capped = c;
+  capped.problem.softcap = 1e5;
+  if (!takes(capped.problem)) GTEST_SKIP() << GetParam() << " refuses soft caps";
+  expect_near(c.problem, run(capped), run(c));
+}
+
+TEST_P(OptionLaws, ACapNearZeroWeighsAllKeysAlike) {
+  HostCase c({.M = 90, .N = 131, .D = 64, .softcap = 0x1p-20});
+  if (!takes(c.problem)) GTEST_SKIP() << GetParam() << " refuses soft caps";
+  for (const float value : run(c))
+    EXPECT_LE(std::abs(value - 90.0 / 131), tolerance(c.problem) * 90 / 131);
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends,
                          OptionLaws,
                          testing::ValuesIn(Evaluator::backend_ids()),

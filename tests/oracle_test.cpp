@@ -8,6 +8,7 @@
 #include "harness/buffer.h"
 #include "harness/environment.h"
 #include "harness/gpu.h"
+#include "reference/colreduce/random_suite.h"
 #include "tests/direct_formula.h"
 #include "tests/host_case.h"
 
@@ -112,6 +113,13 @@ TEST(Oracle, AgreesWithTheDirectFormula) {
         }
       }
     }
+  }
+}
+
+TEST(Oracle, CappedScoresAgreeWithTheDirectFormula) {
+  for (const double softcap : {0.01, 0.7, 3.0, 50.0}) {
+    for (const double scale : {kAuto, -2.0})
+      expect_direct({.H = 2, .M = 9, .N = 17, .D = 6, .scale = scale, .softcap = softcap});
   }
 }
 
@@ -224,6 +232,14 @@ TEST(Tolerance, RoundedWeightsMustBeDeclared) {
   }
 }
 
+TEST(Oracle, RandomProblemsAgreeWithTheDirectFormula) {
+  const Suite<Problem> suite = random_suite();
+  for (std::size_t i = 0; i < 5000; i += 7) {
+    if (ColReduce::work(suite.cases[i].problem).mma_flops < 1e5)
+      expect_direct(suite.cases[i].problem);
+  }
+}
+
 /// Both oracles, on the same bits: the GPU's answers for shapes that the CPU cannot reach.
 TEST(Oracle, CpuAndGpuAgree) {
   std::string why;
@@ -239,7 +255,7 @@ TEST(Oracle, CpuAndGpuAgree) {
             .dtype = DType::kF32,
             .layout = Layout::kFusedSlice},
             Problem{.H = 2, .M = 300, .N = 131, .D = 40, .query_begin = 70, .query_end = 201},
-            Problem{.M = 300, .N = 431, .D = 40, .window = 100},
+            Problem{.M = 300, .N = 431, .D = 40, .window = 100, .softcap = 5},
             Problem{.B = 300, .H = 250, .M = 2, .N = 3, .D = 5, .dtype = DType::kBF16}}) {
         Problem p = shape;
         p.mask = mask;

@@ -44,7 +44,8 @@ struct Job {
   TileKernels kernels;
   AttentionMask mask;
   RowRange queries;    // that contribute
-  float factor = 1;    // scores in units of log2
+  float factor = 1;    // of the dot products: scores in units of log2, or what tanh takes
+  float cap = 0;       // of soft-capped scores, in units of log2; 0: none
   int block_rows = 0;  // queries of a row block: 16, 32 or 64
   int threads = 1;
 
@@ -115,6 +116,7 @@ void score_slab(const Job& job,
       job.kernels.pack_keys(tile, head.k, d0, depth, scratch.k.data());
       job.kernels.score(block, tile, scratch.q.data(), scratch.k.data(), depth, d0 > 0,
                         last ? job.factor : 1.0f, s);
+      if (last && job.cap > 0) job.kernels.soft_cap(block, tile, job.cap, s);
       if (last && row_max) job.kernels.find_max(block, tile, s, row_max);
     });
   }
@@ -318,12 +320,14 @@ int choose_block_rows(const Problem& p, int panel_rows) {
 
 Job make_job(const Problem& p, const Tensors& tensors, const DeviceInfo& device) {
   const TileKernels kernels = available_kernels().front();
+  const double to_log2 = p.softcap > 0 ? 1 / p.softcap : std::numbers::log2e;
   return {.problem = p,
           .tensors = tensors,
           .kernels = kernels,
           .mask = p.attention_mask(),
           .queries = p.contributing(),
-          .factor = static_cast<float>(p.scale_value() * std::numbers::log2e),
+          .factor = static_cast<float>(p.scale_value() * to_log2),
+          .cap = static_cast<float>(p.softcap * std::numbers::log2e),
           .block_rows = choose_block_rows(p, kernels.panel_rows),
           .threads = std::max(1, device.threads)};
 }

@@ -120,6 +120,18 @@ struct Tiles {
             block.keys_end(row, keys.n0, keys.count), block.keys_end(last, keys.n0, keys.count)};
   }
 
+  static ATTN_ALWAYS_INLINE void soft_cap(RowBlock block, KeyRange keys, float cap, float* s) {
+    for (int row = 0; row < block.rows; row += kLanes) {
+      const Seen seen = seen_keys(block, keys, row);
+      for (int n = seen.begin; n < seen.end; ++n) {
+        Float x;
+        V::load(x, s + n * block.stride + row);
+        simd::tanh<kLanes>(x);
+        V::store(s + n * block.stride + row, x * cap);
+      }
+    }
+  }
+
   static ATTN_ALWAYS_INLINE void find_max(RowBlock block,
                                           KeyRange keys,
                                           const float* s,
@@ -237,9 +249,10 @@ __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) void run_
 }  // namespace
 
 std::vector<TileKernels> available_kernels() {
-#define ATTN_TILE_KERNELS(name, T, run)                                      \
-  {name,          T::kPanelRows,    run<T::pack_queries>, run<T::pack_keys>, \
-   run<T::score>, run<T::find_max>, run<T::exponentiate>, run<T::reduce>}
+#define ATTN_TILE_KERNELS(name, T, run)                                         \
+  {name,          T::kPanelRows,    run<T::pack_queries>, run<T::pack_keys>,    \
+   run<T::score>, run<T::soft_cap>, run<T::find_max>,     run<T::exponentiate>, \
+   run<T::reduce>}
   std::vector<TileKernels> list;
 #if defined(__x86_64__)
   using Avx512 = Tiles<16, 12>;

@@ -70,6 +70,8 @@ struct TileKernels {
                 bool accumulate,
                 float factor,
                 float* s);
+  /// s = cap * tanh(s), where seen by part of a vector.
+  void (*soft_cap)(RowBlock, KeyRange, float cap, float* s);
   /// row_max = max(row_max, visible scores); NaN is passed over.
   void (*find_max)(RowBlock, KeyRange, const float* s, float* row_max);
   /// s = 2^(s - row_max), 0 where unseen by part of a vector; row_sum += the visible ones.

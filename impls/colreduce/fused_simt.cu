@@ -62,19 +62,22 @@ Launch plan(const Problem& p,
             const ColReduce::Tensors& tensors,
             Workspace workspace,
             const DeviceInfo&) {
-  const SimtParams params{.q = tensors.q,
-                          .k = tensors.k,
-                          .mask = p.attention_mask(),
-                          .queries = p.contributing(),
-                          .H = p.H,
-                          .group = p.H / p.key_heads(),
-                          .D = static_cast<int>(p.D),
-                          .scale_log2 = static_cast<float>(p.scale_value() * kLog2E),
-                          .lse_log2 = static_cast<float*>(workspace.data),
-                          .out = tensors.out.data,
-                          .out_dtype = p.out_dtype,
-                          .reduction = p.reduction,
-                          .mean_over = p.mean_over};
+  const SimtParams params{
+      .q = tensors.q,
+      .k = tensors.k,
+      .mask = p.attention_mask(),
+      .queries = p.contributing(),
+      .H = p.H,
+      .group = p.H / p.key_heads(),
+      .D = static_cast<int>(p.D),
+      .scale_log2 = static_cast<float>(p.scale_value() * kLog2E),
+      .cap_log2 = static_cast<float>(p.softcap * kLog2E),
+      .cap_scale = static_cast<float>(p.softcap > 0 ? p.scale_value() / p.softcap : 0.0),
+      .lse_log2 = static_cast<float*>(workspace.data),
+      .out = tensors.out.data,
+      .out_dtype = p.out_dtype,
+      .reduction = p.reduction,
+      .mean_over = p.mean_over};
   const bool vectors = has_vector_rows(tensors.q) && has_vector_rows(tensors.k);
   const SimtKernels kernels = takes_plain_only(p) ? simt_plain_kernels(p.dtype, vectors)
                                                   : simt_option_kernels(p.dtype, vectors);

@@ -20,6 +20,8 @@ struct SimtParams {
   std::int64_t group;  // query heads per key head
   int D;
   float scale_log2;  // scores are in base 2
+  float cap_log2;    // soft cap of the scores, in base 2; 0: none
+  float cap_scale;   // what tanh takes of a dot product
   float* lse_log2;   // [B, H, contributing queries]
   void* out;         // [B, H, N]
   DType out_dtype;

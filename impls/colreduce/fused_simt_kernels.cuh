@@ -114,6 +114,15 @@ __device__ inline int tile_local(std::int64_t value) {
   return static_cast<int>(value < -kFar ? -kFar : value > kFar ? kFar : value);
 }
 
+/// The dot products become scores in base 2.
+__device__ inline void cap_scores(const SimtParams& p, float (&rS)[kKept][kStreamed]) {
+#pragma unroll
+  for (int i = 0; i < kKept; ++i) {
+#pragma unroll
+    for (int j = 0; j < kStreamed; ++j) rS[i][j] = p.cap_log2 * tanhf(rS[i][j] * p.cap_scale);
+  }
+}
+
 /// Pass 1: lse_log2 of 64 queries.
 template <class T, int kVector, bool kOptions>
 __global__ void __launch_bounds__(kThreads) row_pass(const SimtParams p) {
@@ -133,6 +142,9 @@ __global__ void __launch_bounds__(kThreads) row_pass(const SimtParams p) {
   for (std::int64_t n0 = key_begin; n0 < key_end; n0 += kTile) {
     float rS[kKept][kStreamed];
     score_tile<T, kVector>(q, m0, k, n0, p.D, tiles, rS);
+    const bool capped = kOptions && p.cap_log2 > 0;
+    if (capped) cap_scores(p, rS);
+    const float factor = capped ? 1.0f : p.scale_log2;
     // Query m0 + i sees keys n0 + j with i + window <= j < min(i + 1 + band, keys_left).
     const int band = tile_local(m0 + p.mask.diagonal - n0);
     const int window = kOptions ? tile_local(m0 + p.mask.left - n0) : 0;
@@ -145,7 +157,7 @@ __global__ void __launch_bounds__(kThreads) row_pass(const SimtParams p) {
       for (int j = 0; j < kStreamed; ++j) {
         const int key = lane * kStreamed + j;
         const bool in_window = !kOptions || key >= slot * kKept + i + window;
-        scores[j] = in_window && key < visible ? rS[i][j] * p.scale_log2 : -INFINITY;
+        scores[j] = in_window && key < visible ? rS[i][j] * factor : -INFINITY;
       }
       rows[i].absorb(scores);
     }
@@ -208,6 +220,9 @@ __global__ void __launch_bounds__(kThreads) column_pass(const SimtParams p) {
     }
     float rS[kKept][kStreamed];
     score_tile<T, kVector>(k, n0, q, m0, p.D, tiles, rS);
+    const bool capped = kOptions && p.cap_log2 > 0;
+    if (capped) cap_scores(p, rS);
+    const float factor = capped ? 1.0f : p.scale_log2;
     const int band = tile_local(m0 + p.mask.diagonal - n0);
     const int window = kOptions ? tile_local(m0 + p.mask.left - n0) : 0;
     const int queries_left = tile_local(queries.end - m0);
@@ -219,7 +234,7 @@ __global__ void __launch_bounds__(kThreads) column_pass(const SimtParams p) {
 #pragma unroll
       for (int i = 0; i < kKept; ++i) {
         // A select, not a product: a hidden key may hold NaN.
-        const float weight = exp2_approx(fmaf(rS[i][j], p.scale_log2, -lse[j]));
+        const float weight = exp2_approx(fmaf(rS[i][j], factor, -lse[j]));
         const int key = slot * kKept + i;
         const bool in_window = !kOptions || key >= query + window;
         rS[i][j] = in_window && key < visible ? weight : 0.0f;

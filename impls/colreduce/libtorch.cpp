@@ -69,6 +69,8 @@ at::Tensor scaled_scores(const Problem& p, const at::Tensor& q, const at::Tensor
 /// P [B, H, contributing queries, N] of the contributing queries q.
 at::Tensor attention_weights(const Problem& p, const at::Tensor& q, const at::Tensor& k) {
   at::Tensor scores = scaled_scores(p, q, k);
+  // In fp32: three more roundings to 16 bits would not be those that the class declares.
+  if (p.softcap > 0) scores = scores.to(at::kFloat).div_(p.softcap).tanh_().mul_(p.softcap);
   if (p.mask == Mask::kNone && p.window < 0) return scores.softmax(-1);
 
   const AttentionMask mask = p.attention_mask();

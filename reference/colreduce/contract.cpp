@@ -175,6 +175,8 @@ Support ColReduce::validate(const Problem& p) {
     return Support::no("H must be a multiple of H_kv, not " + std::to_string(p.H) + " and " +
                        std::to_string(p.H_kv));
   if (std::isinf(p.scale)) return Support::no("scale must be finite");
+  if (!(p.softcap >= 0) || std::isinf(p.softcap))
+    return Support::no("softcap must be finite and at least 0 (0 is off)");
   if (p.out_dtype != DType::kF32 && p.out_dtype != p.dtype)
     return Support::no("out_dtype must be f32 or the input type");
   if (!sizes_fit(p)) return Support::no("the shape overflows 64-bit addresses");

@@ -51,6 +51,7 @@ struct ColReduce {
     std::int64_t query_begin = 0;   ///< first contributing query; negative: counted from the end
     std::int64_t query_end = -1;    ///< behind the last contributing query; -1: the end
     std::int64_t window = -1;       ///< left extent of a sliding window; -1: unlimited
+    double softcap = 0;             ///< c > 0: scores become c tanh(score / c); 0: off
 
     std::int64_t key_heads() const { return H_kv == 0 ? H : H_kv; }
     /// The key head that query head h attends to.
@@ -84,6 +85,7 @@ struct ColReduce {
       visit.integer("query_begin", "first contributing query; -32: the last 32", self.query_begin);
       visit.integer("query_end", "behind the last contributing query; -1: all", self.query_end);
       visit.integer("window", "keys left of the diagonal that are seen; -1: all", self.window);
+      visit.real("softcap", "c of c tanh(score / c); 0 is off", self.softcap);
     }
   };
 

@@ -43,6 +43,10 @@ double dot(const double* a, const double* b, std::int64_t D) {
   return sum;
 }
 
+double capped(double score, double softcap) {
+  return softcap > 0 ? softcap * std::tanh(score / softcap) : score;
+}
+
 /// Sums or maxima over the queries of one head, per key; `value` before the division of a mean.
 struct Columns {
   explicit Columns(std::size_t N) : value(N), drift(N), stored(N), square(N) {}
@@ -63,6 +67,7 @@ void add_row(const std::vector<double>& scores,
              double q_norm,
              const HeadRows& k,
              double scale,
+             double softcap,
              double longest_key,
              bool is_max,
              Columns& columns) {
@@ -76,7 +81,8 @@ void add_row(const std::vector<double>& scores,
 
   const double D = static_cast<double>(k.D);
   const double per_key = kWalk * std::sqrt(D) * 2 * kU * scale * q_norm;  // delta per unit |k_j|
-  const double per_row = 4 * kU * scale * q_norm * longest_key;
+  const double reach = scale * q_norm * longest_key;  // no score of the row is larger
+  const double per_row = 4 * kU * reach + 8 * kU * std::min(softcap, reach);
   double row_sum = 0;
   for (const double s : scores) row_sum += std::exp(s - row_max);
   double mean_norm = 0;   // sum_k p_ik |k_k|
@@ -112,9 +118,9 @@ Columns reduce_head(const ColReduce::Problem& p, const HeadRows& q, const HeadRo
     const std::int64_t first = mask.key_begin(m);
     scores.clear();
     for (std::int64_t n = first; n < mask.key_end(m); ++n)
-      scores.push_back(scale * dot(q.row(m), k.row(n), p.D));
-    add_row(scores, first, q.norms[static_cast<std::size_t>(m)], k, std::abs(scale), longest_key,
-            is_max, columns);
+      scores.push_back(capped(scale * dot(q.row(m), k.row(n), p.D), p.softcap));
+    add_row(scores, first, q.norms[static_cast<std::size_t>(m)], k, std::abs(scale), p.softcap,
+            longest_key, is_max, columns);
   }
   return columns;
 }

@@ -56,12 +56,17 @@ struct Job {
   std::int64_t group;       // query heads per key head
   std::int64_t first_head;  // of the chunk, batch and head together
   double scale;
+  double softcap;  // 0: none
   bool is_max;
   double* k_norms;    // [heads of the chunk, N]
   double* k_longest;  // [heads of the chunk]
   RowFacts* rows;     // [heads of the chunk, contributing queries]
   Outputs out;
 
+  __device__ double score(double dot) const {
+    const double s = scale * dot;
+    return softcap > 0 ? softcap * tanh(s / softcap) : s;
+  }
   /// Whether query m sees key n, which may lie beyond the last.
   __device__ bool sees(std::int64_t m, std::int64_t n) const {
     return n < mask.N && mask.visible(m, n);
@@ -205,7 +210,7 @@ __global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
     for (int i = 0; i < kOwn; ++i) {
       for (int j = 0; j < kOwn; ++j) {
         const std::int64_t n = n0 + x + kSide * j;
-        if (job.sees(m_own + i, n)) top[i] = fmax(top[i], job.scale * dots[i][j]);
+        if (job.sees(m_own + i, n)) top[i] = fmax(top[i], job.score(dots[i][j]));
       }
     }
   }
@@ -222,7 +227,7 @@ __global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
       for (int j = 0; j < kOwn; ++j) {
         const std::int64_t n = n0 + x + kSide * j;
         if (!job.sees(m_own + i, n)) continue;
-        const double s = job.scale * dots[i][j];
+        const double s = job.score(dots[i][j]);
         const double e = exp(s - top[i]);
         sum[i] += e;
         norm_sum[i] += e * k_norms[n];
@@ -244,7 +249,8 @@ __global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
     }
     const double reach = fabs(job.scale) * norm_of(q, m);
     const double per_key = kWalk * sqrt(static_cast<double>(q.D)) * 2 * kU * reach;
-    const double per_row = 4 * kU * reach * job.k_longest[head];
+    const double largest = reach * job.k_longest[head];
+    const double per_row = 4 * kU * largest + 8 * kU * fmin(job.softcap, largest);
     const double row_drift =
         2 * per_row + per_key * mean_norm + 8 * kU + kWalk * sqrt(static_cast<double>(k.rows)) * kU;
     facts = {top[i], total, per_key, row_drift, mean_score};
@@ -283,7 +289,7 @@ __global__ void __launch_bounds__(kThreads, 2) reduce_columns(const Job job) {
 #pragma unroll
       for (int i = 0; i < kOwn; ++i) {
         if (!job.sees(m, n_own + i)) continue;
-        const double s = job.scale * dots[i][j];
+        const double s = job.score(dots[i][j]);
         const double p = exp(s - row.origin) / row.sum;
         const double magnitude = p == 0 ? 0 : fabs(s) + row.mean_score;
         value[i] = reduce(is_max, value[i], p);
@@ -357,6 +363,7 @@ std::optional<ColReduce::Reference> ColReduce::oracle_on_device(const Problem& p
           .group = p.H / p.key_heads(),
           .first_head = 0,
           .scale = p.scale_value(),
+          .softcap = p.softcap,
           .is_max = p.reduction == Reduction::kMax,
           .k_norms = k_norms.get(),
           .k_longest = k_longest.get(),

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "reference/colreduce/contract.h"
+#include "reference/colreduce/random_suite.h"
 
 namespace attn {
 namespace {
@@ -315,8 +316,8 @@ Suite<Problem> huge_suite() {
 }  // namespace
 
 std::vector<Suite<Problem>> ColReduce::suites() {
-  return {readme_suite(), small_suite(), colsum_suite(),
-          square_suite(), edge_suite(),  huge_suite()};
+  return {readme_suite(), small_suite(),  colsum_suite(), square_suite(),
+          edge_suite(),   random_suite(), huge_suite()};
 }
 
 }  // namespace attn
