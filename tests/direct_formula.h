@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "tests/host_case.h"
@@ -14,15 +15,17 @@ class DirectFormula {
  public:
   explicit DirectFormula(HostCase& c) : case_(c), p_(c.problem), t_(c.tensors()) {}
 
-  /// The output, in the order of [B, H, N].
+  /// `out`, in the order of [B, H, N], then an lse that is returned, of [B, H, M].
   std::vector<double> run() {
     std::vector<double> out;
+    lse_.clear();
     for (std::int64_t b = 0; b < p_.B; ++b) {
       for (std::int64_t h = 0; h < p_.H; ++h) {
         const std::vector<long double> column = columns(b, h);
         for (const long double value : column) out.push_back(static_cast<double>(value));
       }
     }
+    if (p_.lse == Lse::kOut) out.insert(out.end(), lse_.begin(), lse_.end());
     return out;
   }
 
@@ -56,12 +59,15 @@ class DirectFormula {
     return cap > 0 ? cap * std::tanh(s / cap) : s;
   }
 
-  std::vector<long double> columns(std::int64_t b, std::int64_t h) const {
+  std::vector<long double> columns(std::int64_t b, std::int64_t h) {
     const auto keys = static_cast<std::size_t>(p_.N);
     std::vector<long double> total(keys), seen(keys);
     long double contributing = 0;
     for (std::int64_t m = 0; m < p_.M; ++m) {
-      if (!contributes(m)) continue;
+      if (!contributes(m)) {
+        lse_.push_back(-std::numeric_limits<double>::infinity());
+        continue;
+      }
       ++contributing;
       std::vector<long double> e(keys);
       long double sum = 0;
@@ -69,6 +75,11 @@ class DirectFormula {
         if (!visible(m, static_cast<std::int64_t>(n))) continue;
         ++seen[n];
         sum += e[n] = std::exp(score(b, h, m, static_cast<std::int64_t>(n)));
+      }
+      lse_.push_back(static_cast<double>(std::log(sum)));
+      if (p_.lse == Lse::kIn) {
+        const float given = case_.get(t_.lse, b, h, m, 0);
+        sum = std::isinf(given) ? 0 : std::exp(static_cast<long double>(given));
       }
       for (std::size_t n = 0; n < keys && sum > 0; ++n) {
         const long double weight = e[n] / sum;
@@ -85,6 +96,7 @@ class DirectFormula {
   HostCase& case_;
   const ColReduce::Problem& p_;
   ColReduce::Tensors t_;
+  std::vector<double> lse_;  // [B, H, M]
 };
 
 }  // namespace attn

@@ -139,6 +139,79 @@ TEST_P(OptionLaws, ACapNearZeroWeighsAllKeysAlike) {
     EXPECT_LE(std::abs(value - 90.0 / 131), tolerance(c.problem) * 90 / 131);
 }
 
+/// A problem of every way in which rows can be cut.
+Problem with_cut_rows(Lse lse) {
+  return {.B = 2,
+          .H = 4,
+          .H_kv = 2,
+          .M = 131,
+          .N = 100,
+          .D = 64,
+          .mask = Mask::kCausal,
+          .query_begin = 3,
+          .query_end = 129,
+          .window = 40,
+          .softcap = 4,
+          .lse = lse};
+}
+
+TEST_P(OptionLaws, AReturnedLseIsTheRowsNormaliser) {
+  HostCase c(with_cut_rows(Lse::kOut));
+  if (!takes(c.problem)) GTEST_SKIP() << GetParam() << " returns no lse";
+  HostCase plain(with_cut_rows(Lse::kNone));
+  expect_near(c.problem, run(c), run(plain));
+  const TensorView lse = c.tensors().lse;
+  HostCase exact(with_cut_rows(Lse::kIn));
+  for (std::int64_t b = 0; b < 2; ++b) {
+    for (std::int64_t h = 0; h < 4; ++h) {
+      for (std::int64_t m = 0; m < 131; ++m) {
+        const float got = c.get(lse, b, h, m, 0);
+        const float expected = exact.get(exact.tensors().lse, b, h, m, 0);
+        if (std::isinf(expected)) {
+          EXPECT_EQ(got, expected) << m;
+        } else {
+          EXPECT_LE(std::abs(got - expected), 4 * tolerance(c.problem)) << m;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(OptionLaws, AGivenLseEqualsAComputedOne) {
+  for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
+    Problem p = with_cut_rows(Lse::kIn);
+    p.reduction = reduction;
+    if (!takes(p)) GTEST_SKIP() << GetParam() << " takes no lse";
+    HostCase given(p);
+    p.lse = Lse::kNone;
+    HostCase computed(p);
+    expect_near(p, run(given), run(computed));
+  }
+}
+
+/// Some forward passes say +inf of a row that sees nothing, others -inf.
+TEST_P(OptionLaws, QueriesWithAnInfiniteLseHaveNoWeight) {
+  HostCase c({.M = 70, .N = 90, .D = 64, .lse = Lse::kIn});
+  if (!takes(c.problem)) GTEST_SKIP() << GetParam() << " takes no lse";
+  const TensorView lse = c.tensors().lse;
+  for (std::int64_t m = 0; m < 70; ++m) {
+    if (m != 20) c.set(lse, 0, 0, m, 0, m % 2 ? INFINITY : -INFINITY);
+  }
+  HostCase one({.M = 70, .N = 90, .D = 64, .query_begin = 20, .query_end = 21});
+  expect_near(c.problem, run(c), run(one));
+}
+
+TEST_P(OptionLaws, ANanInTheLsePoisonsItsQuery) {
+  HostCase c({.H = 2, .M = 70, .N = 90, .D = 64, .mask = Mask::kCausalTopLeft, .lse = Lse::kIn});
+  if (!takes(c.problem)) GTEST_SKIP() << GetParam() << " takes no lse";
+  c.set(c.tensors().lse, 0, 1, 9, 0, NAN);
+  const std::vector<float> out = run(c);
+  for (std::size_t n = 0; n < 90; ++n) {
+    EXPECT_FALSE(std::isnan(out[n])) << n;
+    EXPECT_EQ(std::isnan(out[90 + n]), n <= 9) << n;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends,
                          OptionLaws,
                          testing::ValuesIn(Evaluator::backend_ids()),

@@ -23,6 +23,7 @@ constexpr Mask kMasks[] = {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft};
 constexpr double kFp64 = 1e-13;
 
 void expect_close(double actual, double expected, const std::string& where) {
+  if (actual == expected) return;  // infinities too
   EXPECT_LE(std::abs(actual - expected), kFp64 * std::abs(expected) + 1e-290) << where;
 }
 
@@ -121,6 +122,23 @@ TEST(Oracle, CappedScoresAgreeWithTheDirectFormula) {
     for (const double scale : {kAuto, -2.0})
       expect_direct({.H = 2, .M = 9, .N = 17, .D = 6, .scale = scale, .softcap = softcap});
   }
+}
+
+TEST(Oracle, GivenNormalisersNeedNotBeTheRowsOwn) {
+  HostCase c({.H = 2, .M = 6, .N = 5, .D = 4, .mask = Mask::kCausal, .lse = Lse::kIn});
+  const TensorView lse = c.tensors().lse;
+  for (std::int64_t m = 0; m < 6; ++m) {
+    const float own = c.get(lse, 0, 1, m, 0);
+    EXPECT_EQ(std::isinf(own), m == 0) << "query 0 sees no key";
+    c.set(lse, 0, 1, m, 0, m % 2 ? own + 0.5f : INFINITY);
+  }
+  const auto reference = c.oracle();
+  const std::vector<double> expected = DirectFormula(c).run();
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    expect_close(reference.value[i], expected[i], "given " + std::to_string(i));
+  c.set(lse, 0, 0, 3, 0, NAN);  // query 3 sees keys 0 to 2
+  const auto poisoned = c.oracle();
+  for (std::size_t n = 0; n < 5; ++n) EXPECT_EQ(std::isnan(poisoned.value[n]), n <= 2) << n;
 }
 
 TEST(Oracle, NanPoisonsItsRowAndNothingMore) {
@@ -256,21 +274,28 @@ TEST(Oracle, CpuAndGpuAgree) {
             .layout = Layout::kFusedSlice},
             Problem{.H = 2, .M = 300, .N = 131, .D = 40, .query_begin = 70, .query_end = 201},
             Problem{.M = 300, .N = 431, .D = 40, .window = 100, .softcap = 5},
+            Problem{.H = 2, .M = 150, .N = 99, .D = 40, .query_begin = 40, .lse = Lse::kIn},
+            Problem{.H = 2, .M = 150, .N = 99, .D = 40, .query_end = 140, .lse = Lse::kOut},
             Problem{.B = 300, .H = 250, .M = 2, .N = 3, .D = 5, .dtype = DType::kBF16}}) {
         Problem p = shape;
         p.mask = mask;
         p.reduction = reduction;
         HostCase c(p, InputFamily::kPeaked, 9);
-        const auto cpu = c.oracle();
         std::vector<Buffer> buffers;
         std::vector<void*> pointers;
         for (const TensorSpec& spec : ColReduce::tensor_specs(p)) {
           buffers.emplace_back(MemorySpace::kDevice, spec.storage_bytes());
           pointers.push_back(buffers.back().data());
-          if (spec.role != TensorRole::kOutput)
+          if (spec.role == TensorRole::kQuery || spec.role == TensorRole::kKey)
             gpu::fill_input(spec, pointers.back(), InputFamily::kPeaked,
                             tensor_key(9, "", spec.name));
         }
+        ColReduce::write_given_on_device(p, ColReduce::bind(p, pointers));
+        for (std::size_t i = 3; i < pointers.size(); ++i) {  // the CPU's may be an ulp away
+          if (ColReduce::tensor_specs(p)[i].role == TensorRole::kGiven)
+            c.storage(i) = buffers[i].to_host();
+        }
+        const auto cpu = c.oracle();
         const auto gpu = ColReduce::oracle_on_device(p, ColReduce::bind(p, pointers));
         ASSERT_TRUE(gpu.has_value());
         ASSERT_EQ(gpu->value.size(), cpu.value.size());

@@ -16,7 +16,8 @@
 namespace attn {
 
 /// The right answer of one problem on one set of inputs, in fp64, and how far from it a correct
-/// backend may be. Elements are numbered as in the dense output.
+/// backend may be. Elements are numbered as in the dense outputs, one output after the other in the
+/// order of tensor_specs.
 class AnyReference {
  public:
   virtual ~AnyReference() = default;
@@ -39,6 +40,8 @@ class AnyProblem {
   virtual DType input_dtype() const = 0;
   virtual std::vector<TensorSpec> tensor_specs() const = 0;
   virtual Work work() const = 0;
+  /// Writes the inputs of role kGiven, from the others; the tensors lie in `space`.
+  virtual void write_given(std::span<void* const> tensors, MemorySpace space) const = 0;
   /// Reads the tensors (in the order of tensor_specs) where they lie; null when the oracle cannot
   /// run there (no GPU in this build).
   virtual std::unique_ptr<AnyReference> reference(std::span<void* const> tensors,

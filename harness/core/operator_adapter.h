@@ -49,6 +49,14 @@ concept OperatorContract = requires(const typename Op::Problem& problem,
   { Op::backends() } -> std::same_as<std::span<const BackendSlot<Op>>>;
 };
 
+/// An operator that has inputs of role kGiven.
+template <class Op>
+concept WritesGiven = requires(const typename Op::Problem& problem,
+                               const typename Op::Tensors& tensors) {
+  Op::write_given(problem, tensors);
+  Op::write_given_on_device(problem, tensors);
+};
+
 template <OperatorContract Op>
 class OperatorAdapter final : public AnyOperator {
  public:
@@ -124,6 +132,16 @@ class OperatorAdapter final : public AnyOperator {
     DType input_dtype() const override { return Op::input_dtype(problem_); }
     std::vector<TensorSpec> tensor_specs() const override { return Op::tensor_specs(problem_); }
     Work work() const override { return Op::work(problem_); }
+    void write_given(std::span<void* const> tensors, MemorySpace space) const override {
+      if constexpr (WritesGiven<Op>) {
+        const typename Op::Tensors bound = Op::bind(problem_, tensors);
+        if (space == MemorySpace::kHost) {
+          Op::write_given(problem_, bound);
+        } else {
+          Op::write_given_on_device(problem_, bound);
+        }
+      }
+    }
 
     std::unique_ptr<AnyReference> reference(std::span<void* const> tensors,
                                             MemorySpace space) const override {

@@ -197,6 +197,27 @@ float divided(const Job& job, float total, std::int64_t n) {
   return static_cast<float>(static_cast<double>(total) / job.problem.divisor(n));
 }
 
+/// lse = ln sum exp(score) of the block's queries, where the problem returns it.
+void store_lse(const Job& job, std::int64_t bh, const RowBlock& block, const RowStats& stats) {
+  if (job.problem.lse != Lse::kOut) return;
+  float* lse = static_cast<float*>(job.tensors.lse.data) + bh * job.problem.M + block.m0;
+  for (int row = 0; row < block.rows; ++row) {
+    const auto r = static_cast<std::size_t>(row);
+    const float lse_log2 = stats.row_max[r] - std::log2(stats.inverse_sum[r]);
+    lse[row] = stats.inverse_sum[r] == 0 ? -kInfinity : lse_log2 * std::numbers::ln2_v<float>;
+  }
+}
+
+/// lse = -inf for the queries that do not contribute.
+void clear_lse(const Job& job) {
+  if (job.problem.lse != Lse::kOut) return;
+  for (std::int64_t bh = 0; bh < job.heads(); ++bh) {
+    float* lse = static_cast<float*>(job.tensors.lse.data) + bh * job.problem.M;
+    std::fill(lse, lse + job.queries.begin, -kInfinity);
+    std::fill(lse + job.queries.end, lse + job.problem.M, -kInfinity);
+  }
+}
+
 /// One head on one thread; the output row [N] in fp32 is the accumulator.
 void reduce_head(const Job& job, std::int64_t bh, Scratch& scratch) {
   const Head head = head_of(job, bh);
@@ -207,6 +228,7 @@ void reduce_head(const Job& job, std::int64_t bh, Scratch& scratch) {
     const RowBlock block = row_block(job, index);
     RowStats stats;
     row_stats(job, head, block, scratch, stats);
+    store_lse(job, bh, block, stats);
     const int slabs = key_slabs(job, block);
     for (int i = slabs - 1; i >= 0; --i) {
       const KeyRange slab = key_slab(job, block, i);
@@ -246,9 +268,33 @@ void store_row_stats(const Job& job,
   const RowBlock block = row_block(job, unit % job.row_blocks());
   RowStats stats;
   row_stats(job, head_of(job, bh), block, scratch, stats);
+  store_lse(job, bh, block, stats);
   const StoredStats to = StoredStats::at(job, workspace, bh, block);
   std::copy_n(stats.row_max.data(), block.rows, to.row_max);
   std::copy_n(stats.inverse_sum.data(), block.rows, to.inverse_sum);
+}
+
+/// The block's statistics: those of the first phase, or what a given lse makes of them.
+RowStats known_stats(const Job& job,
+                     std::int64_t bh,
+                     const RowBlock& block,
+                     const Workspace& workspace) {
+  RowStats stats{};
+  if (job.problem.lse == Lse::kIn) {
+    const float* lse = static_cast<const float*>(job.tensors.lse.data) + bh * job.problem.M;
+    for (int row = 0; row < block.rows; ++row) {
+      const auto r = static_cast<std::size_t>(row);
+      const float given = lse[block.m0 + row];
+      const bool weightless = std::isinf(given);
+      stats.row_max[r] = weightless ? kInfinity : given * std::numbers::log2e_v<float>;
+      stats.inverse_sum[r] = weightless ? 0.0f : 1.0f;
+    }
+    return stats;
+  }
+  const StoredStats from = StoredStats::at(job, workspace, bh, block);
+  std::copy_n(from.row_max, block.rows, stats.row_max.data());
+  std::copy_n(from.inverse_sum, block.rows, stats.inverse_sum.data());
+  return stats;
 }
 
 void reduce_columns(const Job& job,
@@ -266,10 +312,7 @@ void reduce_columns(const Job& job,
   for (std::int64_t index = std::max<std::int64_t>(unseeing, 0) / job.block_rows;
        index < job.row_blocks() && job.queries.begin + index * job.block_rows < end; ++index) {
     const RowBlock block = row_block(job, index);
-    RowStats stats{};
-    const StoredStats from = StoredStats::at(job, workspace, bh, block);
-    std::copy_n(from.row_max, block.rows, stats.row_max.data());
-    std::copy_n(from.inverse_sum, block.rows, stats.inverse_sum.data());
+    const RowStats stats = known_stats(job, bh, block, workspace);
     const int begin = block.keys_begin(0, n0, count) / kKeyTile * kKeyTile;
     const int seen = block.keys_end(block.rows - 1, n0, count) - begin;
     const KeyRange slab{n0 + begin, std::max(seen, 0)};
@@ -293,7 +336,7 @@ void run_by_heads(const Job& job) {
 }
 
 void run_in_two_phases(const Job& job, const Workspace& workspace) {
-  const std::int64_t row_units = job.heads() * job.row_blocks();
+  const std::int64_t row_units = job.problem.lse == Lse::kIn ? 0 : job.heads() * job.row_blocks();
   const std::int64_t units_per_head = (job.problem.N + kColumnUnit - 1) / kColumnUnit;
 #pragma omp parallel num_threads(job.threads)
   {
@@ -333,9 +376,10 @@ Job make_job(const Problem& p, const Tensors& tensors, const DeviceInfo& device)
 }
 
 /// Whole heads compute (2 slabs - 1) / slabs products per score and leave threads idle in the last
-/// round; two phases compute 2 and leave none idle. A 16-bit output is no fp32 accumulator.
+/// round; two phases compute 2 and leave none idle. A 16-bit output is no fp32 accumulator; a given
+/// lse leaves only the second phase.
 bool by_heads(const Job& job) {
-  if (job.problem.out_dtype != DType::kF32) return false;
+  if (job.problem.out_dtype != DType::kF32 || job.problem.lse == Lse::kIn) return false;
   const double slabs = std::ceil(static_cast<double>(job.problem.N) / job.slab_keys());
   const std::int64_t rounds = (job.heads() + job.threads - 1) / job.threads;
   return static_cast<double>(rounds * job.threads) * (2 - 1 / slabs) <=
@@ -346,7 +390,7 @@ Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   const Job job = make_job(p, {}, device);
-  if (by_heads(job)) return 0;
+  if (by_heads(job) || p.lse == Lse::kIn) return 0;
   return static_cast<std::size_t>(job.heads() * job.queries.count()) * 2 * sizeof(float);
 }
 
@@ -361,6 +405,7 @@ Launch plan(const Problem& p,
                 " queries x " + std::to_string(job.slab_keys()) + " keys, " +
                 (whole_heads ? "one head a thread" : "two phases");
   launch.enqueue = [job, workspace, whole_heads](Stream) {
+    clear_lse(job);
     if (whole_heads) {
       run_by_heads(job);
     } else {

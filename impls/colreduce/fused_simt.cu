@@ -49,12 +49,13 @@ std::int64_t cta_count(const Problem& p, std::int64_t rows) {
 Support supports(const Problem& p, const DeviceInfo&) {
   constexpr std::int64_t kMaxGrid = std::numeric_limits<std::int32_t>::max();
   if (p.D > kMaxGrid - kSimtTile) return Support::no("D must fit 32 bits");
-  if (cta_count(p, std::max(p.contributing().count(), p.N)) > kMaxGrid)
-    return Support::no("B * H * ceil(max(queries, N) / 64) must be below 2^31");
+  if (cta_count(p, std::max(p.M, p.N)) > kMaxGrid)
+    return Support::no("B * H * ceil(max(M, N) / 64) must be below 2^31");
   return Support::yes();
 }
 
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo&) {
+  if (p.lse == Lse::kIn) return 0;
   return static_cast<std::size_t>(p.B * p.H * p.contributing().count()) * sizeof(float);
 }
 
@@ -62,6 +63,8 @@ Launch plan(const Problem& p,
             const ColReduce::Tensors& tensors,
             Workspace workspace,
             const DeviceInfo&) {
+  const bool given = p.lse == Lse::kIn;
+  const RowRange rows = p.lse == Lse::kOut ? RowRange{0, p.M} : p.contributing();
   const SimtParams params{
       .q = tensors.q,
       .k = tensors.k,
@@ -73,7 +76,10 @@ Launch plan(const Problem& p,
       .scale_log2 = static_cast<float>(p.scale_value() * kLog2E),
       .cap_log2 = static_cast<float>(p.softcap * kLog2E),
       .cap_scale = static_cast<float>(p.softcap > 0 ? p.scale_value() / p.softcap : 0.0),
-      .lse_log2 = static_cast<float*>(workspace.data),
+      .rows = rows,
+      .lse_log2 = given ? nullptr : static_cast<float*>(workspace.data),
+      .given_lse = given ? static_cast<const float*>(tensors.lse.data) : nullptr,
+      .lse = p.lse == Lse::kOut ? static_cast<float*>(tensors.lse.data) : nullptr,
       .out = tensors.out.data,
       .out_dtype = p.out_dtype,
       .reduction = p.reduction,
@@ -81,19 +87,22 @@ Launch plan(const Problem& p,
   const bool vectors = has_vector_rows(tensors.q) && has_vector_rows(tensors.k);
   const SimtKernels kernels = takes_plain_only(p) ? simt_plain_kernels(p.dtype, vectors)
                                                   : simt_option_kernels(p.dtype, vectors);
-  const auto row_ctas = static_cast<unsigned>(cta_count(p, p.contributing().count()));
+  const auto row_ctas = static_cast<unsigned>(cta_count(p, rows.count()));
   const auto column_ctas = static_cast<unsigned>(cta_count(p, p.N));
-  return {.enqueue =
-              [=](Stream stream) {
-                const auto handle = static_cast<cudaStream_t>(stream.handle);
-                kernels.row<<<row_ctas, kSimtThreads, 0, handle>>>(params);
-                CUDA_CHECK_LAUNCH();
-                kernels.column<<<column_ctas, kSimtThreads, 0, handle>>>(params);
-                CUDA_CHECK_LAUNCH();
-              },
-          .note = vectors ? "16-byte loads" : "scalar loads",
-          .kernels = {{reinterpret_cast<const void*>(kernels.row), 0},
-                      {reinterpret_cast<const void*>(kernels.column), 0}}};
+  Launch launch;
+  launch.note = vectors ? "16-byte loads" : "scalar loads";
+  if (!given) launch.kernels.push_back({reinterpret_cast<const void*>(kernels.row), 0});
+  launch.kernels.push_back({reinterpret_cast<const void*>(kernels.column), 0});
+  launch.enqueue = [=](Stream stream) {
+    const auto handle = static_cast<cudaStream_t>(stream.handle);
+    if (!given) {
+      kernels.row<<<row_ctas, kSimtThreads, 0, handle>>>(params);
+      CUDA_CHECK_LAUNCH();
+    }
+    kernels.column<<<column_ctas, kSimtThreads, 0, handle>>>(params);
+    CUDA_CHECK_LAUNCH();
+  };
+  return launch;
 }
 
 }  // namespace

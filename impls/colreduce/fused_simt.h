@@ -22,8 +22,11 @@ struct SimtParams {
   float scale_log2;  // scores are in base 2
   float cap_log2;    // soft cap of the scores, in base 2; 0: none
   float cap_scale;   // what tanh takes of a dot product
-  float* lse_log2;   // [B, H, contributing queries]
-  void* out;         // [B, H, N]
+  RowRange rows;     // that pass 1 works on: the contributing queries, or all to return their lse
+  float* lse_log2;   // [B, H, contributing queries]; null: given_lse
+  const float* given_lse;  // [B, H, M], natural logarithm
+  float* lse;              // [B, H, M], natural logarithm; null: not asked for
+  void* out;               // [B, H, N]
   DType out_dtype;
   Reduction reduction;
   MeanOver mean_over;

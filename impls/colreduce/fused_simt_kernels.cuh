@@ -123,21 +123,37 @@ __device__ inline void cap_scores(const SimtParams& p, float (&rS)[kKept][kStrea
   }
 }
 
+/// The natural lse of a row, -inf without weight.
+__device__ inline float natural(const OnlineSoftmax& row) {
+  const float lse_log2 = row.lse_log2();
+  return lse_log2 == INFINITY ? -INFINITY : lse_log2 * static_cast<float>(1 / kLog2E);
+}
+
+/// What pass 2 subtracts from the scores of query m: base 2, +inf where the query has no weight.
+template <bool kOptions>
+__device__ float normaliser(const SimtParams& p, std::int64_t bh, std::int64_t m) {
+  if (!kOptions || p.lse_log2) return p.lse_log2[bh * p.queries.count() + m - p.queries.begin];
+  const float given = p.given_lse[bh * p.mask.M + m];
+  return isinf(given) ? INFINITY : given * static_cast<float>(kLog2E);
+}
+
 /// Pass 1: lse_log2 of 64 queries.
 template <class T, int kVector, bool kOptions>
 __global__ void __launch_bounds__(kThreads) row_pass(const SimtParams p) {
   __shared__ SharedTiles tiles;
-  const std::int64_t tile_count = (p.queries.count() + kTile - 1) / kTile;
+  const std::int64_t tile_count = (p.rows.count() + kTile - 1) / kTile;
   const std::int64_t bh = blockIdx.x / tile_count;
   // Under a causal mask the last queries see the most keys: they start first.
-  const std::int64_t m0 = p.queries.begin + (tile_count - 1 - blockIdx.x % tile_count) * kTile;
+  const std::int64_t m0 = p.rows.begin + (tile_count - 1 - blockIdx.x % tile_count) * kTile;
   const Head<T> q = head_of<T>(p.q, bh / p.H, bh % p.H);
   const Head<T> k = head_of<T>(p.k, bh / p.H, bh % p.H / p.group);
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int slot = static_cast<int>(threadIdx.x) / kLanes;
 
   OnlineSoftmax rows[kKept];
-  const std::int64_t key_end = p.mask.key_end(min(m0 + kTile, p.queries.end) - 1);
+  const std::int64_t last = min(m0 + kTile, p.queries.end) - 1;
+  const bool contributes = !kOptions || (last >= p.queries.begin && last >= m0);
+  const std::int64_t key_end = contributes ? p.mask.key_end(last) : 0;
   const std::int64_t key_begin = kOptions ? p.mask.key_begin(m0) / kTile * kTile : 0;
   for (std::int64_t n0 = key_begin; n0 < key_end; n0 += kTile) {
     float rS[kKept][kStreamed];
@@ -166,8 +182,10 @@ __global__ void __launch_bounds__(kThreads) row_pass(const SimtParams p) {
   for (int i = 0; i < kKept; ++i) {
     rows[i].merge_lanes<kLanes>();
     const std::int64_t m = m0 + slot * kKept + i;
-    if (lane == 0 && m < p.queries.end)
-      p.lse_log2[bh * p.queries.count() + m - p.queries.begin] = rows[i].lse_log2();
+    if (lane != 0 || m >= p.rows.end) continue;
+    const bool own = !kOptions || (m >= p.queries.begin && m < p.queries.end);
+    if (own) p.lse_log2[bh * p.queries.count() + m - p.queries.begin] = rows[i].lse_log2();
+    if (kOptions && p.lse) p.lse[bh * p.mask.M + m] = own ? natural(rows[i]) : -INFINITY;
   }
 }
 
@@ -208,7 +226,6 @@ __global__ void __launch_bounds__(kThreads) column_pass(const SimtParams p) {
 
   float columns[kKept] = {};
   const std::int64_t unseeing = max(p.mask.query_begin(n0) - queries.begin, std::int64_t{0});
-  const float* lse_log2 = p.lse_log2 + bh * queries.count() - queries.begin;
   const std::int64_t end =
       kOptions ? min(p.mask.query_end(n0 + kTile - 1), queries.end) : queries.end;
   for (std::int64_t m0 = queries.begin + unseeing / kTile * kTile; m0 < end; m0 += kTile) {
@@ -216,7 +233,7 @@ __global__ void __launch_bounds__(kThreads) column_pass(const SimtParams p) {
 #pragma unroll
     for (int j = 0; j < kStreamed; ++j) {
       const std::int64_t m = m0 + lane * kStreamed + j;
-      lse[j] = m < queries.end ? lse_log2[m] : INFINITY;
+      lse[j] = m < queries.end ? normaliser<kOptions>(p, bh, m) : INFINITY;
     }
     float rS[kKept][kStreamed];
     score_tile<T, kVector>(k, n0, q, m0, p.D, tiles, rS);

@@ -66,12 +66,34 @@ at::Tensor scaled_scores(const Problem& p, const at::Tensor& q, const at::Tensor
       .view({p.B, p.H, rows, p.N});
 }
 
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+/// P of the scores S, both [B, H, contributing queries, N], under the lse [B, H, M] where the problem
+/// has one; writes it where the problem returns it. Hidden scores are -inf.
+at::Tensor weights_of(const Problem& p, const at::Tensor& scores, const at::Tensor& lse) {
+  if (p.lse == Lse::kNone) return scores.softmax(-1);
+  const RowRange rows = p.contributing();
+  const at::Tensor own = lse.narrow(2, rows.begin, rows.count());
+  if (p.lse == Lse::kIn) {
+    const at::Tensor normaliser = own.masked_fill(own.isinf(), kInfinity).unsqueeze(-1);
+    return (scores.to(at::kFloat) - normaliser).exp_();
+  }
+  at::Tensor computed = scores.to(at::kFloat).logsumexp(-1);
+  computed.masked_fill_(computed == kInfinity, std::numeric_limits<double>::quiet_NaN());
+  lse.fill_(-kInfinity);
+  own.copy_(computed);
+  return scores.softmax(-1);
+}
+
 /// P [B, H, contributing queries, N] of the contributing queries q.
-at::Tensor attention_weights(const Problem& p, const at::Tensor& q, const at::Tensor& k) {
+at::Tensor attention_weights(const Problem& p,
+                             const at::Tensor& q,
+                             const at::Tensor& k,
+                             const at::Tensor& lse) {
   at::Tensor scores = scaled_scores(p, q, k);
   // In fp32: three more roundings to 16 bits would not be those that the class declares.
   if (p.softcap > 0) scores = scores.to(at::kFloat).div_(p.softcap).tanh_().mul_(p.softcap);
-  if (p.mask == Mask::kNone && p.window < 0) return scores.softmax(-1);
+  if (p.mask == Mask::kNone && p.window < 0) return weights_of(p, scores, lse);
 
   const AttentionMask mask = p.attention_mask();
   const auto index = at::TensorOptions().dtype(at::kLong).device(q.device());
@@ -80,9 +102,9 @@ at::Tensor attention_weights(const Problem& p, const at::Tensor& q, const at::Te
   const at::Tensor key = at::arange(p.N, index);
   at::Tensor unseen = key > query + mask.diagonal;  // [contributing queries, N]
   if (p.window >= 0) unseen.logical_or_(key < query + mask.left);
-  scores = scores.masked_fill(unseen, -std::numeric_limits<double>::infinity());
+  scores = scores.masked_fill(unseen, -kInfinity);
   // A row without visible keys, or with a NaN, is NaN under the mask as well: there weights are 0.
-  return scores.softmax(-1).masked_fill_(unseen, 0);
+  return weights_of(p, scores, lse).masked_fill_(unseen, 0);
 }
 
 /// The divisors [N] of a mean.
@@ -106,7 +128,8 @@ void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space)
     q = q.to(at::kFloat);
     k = k.to(at::kFloat);
   }
-  const at::Tensor weights = attention_weights(p, q, for_query_heads(k, p.H));
+  const at::Tensor lse = p.lse == Lse::kNone ? at::Tensor() : wrap(tensors.lse, space).squeeze(-1);
+  const at::Tensor weights = attention_weights(p, q, for_query_heads(k, p.H), lse);
   at::Tensor columns = p.reduction == Reduction::kMax
                            ? weights.amax(-2)
                            : weights.sum(at::IntArrayRef{-2}, /*keepdim=*/false, at::kFloat);

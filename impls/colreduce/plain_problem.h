@@ -13,6 +13,7 @@ inline Support takes_plain_only(const ColReduce::Problem& p) {
     return Support::no("query_begin and query_end must leave all queries");
   if (p.window >= 0) return Support::no("window must be -1");
   if (p.softcap > 0) return Support::no("softcap must be 0");
+  if (p.lse != Lse::kNone) return Support::no("lse must be none");
   return Support::yes();
 }
 

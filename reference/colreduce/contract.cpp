@@ -139,6 +139,19 @@ double sum_of_bounds(RowRange rows, std::int64_t shift, std::int64_t N) {
          static_cast<double>(rows.end - full) * static_cast<double>(N);
 }
 
+/// Of an element of an lse output, whose own rounding is to fp32.
+double lse_tolerance(const Problem& p,
+                     const ColReduce::Reference& reference,
+                     std::size_t index,
+                     NumericsClass numerics) {
+  const double magnitude = std::abs(reference.value[index]);
+  const double output = unit_roundoff(DType::kF32) * magnitude + half_subnormal(DType::kF32);
+  if (numerics == NumericsClass::kFp64) return output + 0x1p-40 * magnitude;
+  double bound = reference.drift[index];
+  if (numerics == NumericsClass::kStored) bound += unit_roundoff(p.dtype) * reference.stored[index];
+  return output + bound;
+}
+
 }  // namespace
 
 double ColReduce::Problem::scale_value() const {
@@ -162,6 +175,17 @@ double ColReduce::Problem::divisor(std::int64_t n) const {
   const RowRange counted = mean_over == MeanOver::kAll ? contributing() : contributing(n);
   const std::int64_t count = counted.count();
   return static_cast<double>(std::max<std::int64_t>(count, 1));
+}
+
+void ColReduce::Reference::set_lse(std::size_t at,
+                                   double lse,
+                                   double row_drift,
+                                   double mean_score) {
+  value[at] = lse;
+  // Without weight, drift is 0 and the value -inf. The normaliser's drift is that of its logarithm.
+  const double magnitude = std::isinf(lse) ? 0 : std::abs(lse);
+  drift[at] = static_cast<float>(row_drift + 4 * kFp32Roundoff * magnitude);
+  stored[at] = static_cast<float>(mean_score);
 }
 
 Support ColReduce::validate(const Problem& p) {
@@ -194,12 +218,22 @@ std::vector<TensorSpec> ColReduce::tensor_specs(const Problem& p) {
                  .shape = {p.B, p.H, p.N, 1},
                  .strides = {p.H * p.N, p.N, 1, 1}};
   out.storage_elements = out.elements();
-  return {input_spec(p, TensorRole::kQuery), input_spec(p, TensorRole::kKey), out};
+  std::vector<TensorSpec> specs = {input_spec(p, TensorRole::kQuery),
+                                   input_spec(p, TensorRole::kKey), out};
+  if (p.lse != Lse::kNone)
+    specs.push_back({.name = "lse",
+                     .role = p.lse == Lse::kIn ? TensorRole::kGiven : TensorRole::kOutput,
+                     .shape = {p.B, p.H, p.M, 1},
+                     .strides = {p.H * p.M, p.M, 1, 1},
+                     .storage_elements = p.B * p.H * p.M});
+  return specs;
 }
 
 ColReduce::Tensors ColReduce::bind(const Problem& p, std::span<void* const> storage) {
   const std::vector<TensorSpec> specs = tensor_specs(p);
-  return {specs[0].bind(storage[0]), specs[1].bind(storage[1]), specs[2].bind(storage[2])};
+  Tensors tensors{specs[0].bind(storage[0]), specs[1].bind(storage[1]), specs[2].bind(storage[2])};
+  if (p.lse != Lse::kNone) tensors.lse = specs[3].bind(storage[3]);
+  return tensors;
 }
 
 Work ColReduce::work(const Problem& p) {
@@ -216,10 +250,14 @@ Work ColReduce::work(const Problem& p) {
   const double seen_keys =
       pairs > 0 ? static_cast<double>(mask.key_end(rows.end - 1) - mask.key_begin(first_seeing))
                 : 0;
+  const std::int64_t lse_rows = p.lse == Lse::kNone  ? 0
+                                : p.lse == Lse::kOut ? p.M
+                                                     : rows.end - first_seeing;
   return {.mma_flops = 2 * heads * pairs * static_cast<double>(p.D),
           .exponentials = heads * pairs,
           .bytes = heads * static_cast<double>(rows.end - first_seeing) * row_bytes +
                    key_heads * seen_keys * row_bytes +
+                   heads * static_cast<double>(lse_rows) * sizeof(float) +
                    heads * static_cast<double>(p.N) * static_cast<double>(size_of(p.out_dtype))};
 }
 
@@ -227,6 +265,8 @@ double ColReduce::tolerance(const Problem& p,
                             const Reference& reference,
                             std::size_t index,
                             NumericsClass numerics) {
+  if (index >= static_cast<std::size_t>(p.B * p.H * p.N))
+    return lse_tolerance(p, reference, index, numerics);
   const double value = reference.value[index];
   const double divisor = p.divisor(static_cast<std::int64_t>(index) % p.N);
   const double output = unit_roundoff(p.out_dtype) * std::abs(value) + half_subnormal(p.out_dtype);

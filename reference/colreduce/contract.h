@@ -29,6 +29,10 @@ inline constexpr std::array<std::string_view, 2> kMeanOverNames = {"visible", "a
 enum class Layout : std::uint8_t { kHeadMajor, kRowMajor, kFusedSlice };
 inline constexpr std::array<std::string_view, 3> kLayoutNames = {"bhsd", "bshd", "qkv_slice"};
 
+/// The row normaliser ln sum exp(score): not an argument, given as an input, or a second output.
+enum class Lse : std::uint8_t { kNone, kIn, kOut };
+inline constexpr std::array<std::string_view, 3> kLseNames = {"none", "in", "out"};
+
 struct ColReduce {
   static constexpr std::string_view kName = "colreduce";
 
@@ -52,6 +56,7 @@ struct ColReduce {
     std::int64_t query_end = -1;    ///< behind the last contributing query; -1: the end
     std::int64_t window = -1;       ///< left extent of a sliding window; -1: unlimited
     double softcap = 0;             ///< c > 0: scores become c tanh(score / c); 0: off
+    Lse lse = Lse::kNone;
 
     std::int64_t key_heads() const { return H_kv == 0 ? H : H_kv; }
     /// The key head that query head h attends to.
@@ -86,6 +91,7 @@ struct ColReduce {
       visit.integer("query_end", "behind the last contributing query; -1: all", self.query_end);
       visit.integer("window", "keys left of the diagonal that are seen; -1: all", self.window);
       visit.real("softcap", "c of c tanh(score / c); 0 is off", self.softcap);
+      visit.choice("lse", "normaliser of the rows: an input, or an output", self.lse, kLseNames);
     }
   };
 
@@ -93,16 +99,24 @@ struct ColReduce {
     TensorView q;    // [B, H, M, D], D contiguous
     TensorView k;    // [B, H_kv, N, D], D contiguous
     TensorView out;  // [B, H, N] dense; empty columns are 0
+    /// [B, H, M] dense, fp32, natural log; unless lse is none. Out: -inf for a query that sees no key
+    /// or does not contribute. In: the query's own, of which +-inf gives it weight 0 and NaN poisons
+    /// it; those of queries that do not contribute are not read.
+    TensorView lse{};
   };
 
-  /// The fp64 answer with the sums that every error bound is made of, per output element.
-  /// For sum and mean `value` is the reduction and the others are sums over the queries before the
+  /// The fp64 answer with the sums that every error bound is made of, per output element: those of
+  /// `out`, then those of an lse output, whose `drift` and `stored` are those of its logarithm. For sum and mean `value` is the reduction and the others are sums over the queries before the
   /// division; for max they are the largest term.
   struct Reference {
     std::vector<double> value;
     std::vector<float> drift;   ///< p_ij rel_ij: error of scores, exponential and normaliser
     std::vector<float> stored;  ///< p_ij (|s_ij| + sum_k p_ik |s_ik|): per unit of score rounding
     std::vector<float> square;  ///< p_ij^2: random walk of roundings of p
+
+    explicit Reference(std::size_t size) : value(size), drift(size), stored(size), square(size) {}
+    /// Element `at` is the lse of a row: its exact value, the drift of its weights, its mean |score|.
+    void set_lse(std::size_t at, double lse, double row_drift, double mean_score);
   };
 
   static Support validate(const Problem&);
@@ -110,6 +124,9 @@ struct ColReduce {
   static std::vector<TensorSpec> tensor_specs(const Problem&);
   static Tensors bind(const Problem&, std::span<void* const> storage);
   static Work work(const Problem&);
+  /// Writes the given inputs, in fp64 from the others: an lse. Tensors on the host, or on the GPU.
+  static void write_given(const Problem&, const Tensors&);
+  static void write_given_on_device(const Problem&, const Tensors&);
 
   /// The answer in fp64 on the CPU, from tensors on the host.
   static Reference oracle(const Problem&, const Tensors&);

@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <optional>
+#include <vector>
 
 #include "harness/core/cuda_check.h"
 #include "reference/attention_mask.h"
@@ -32,8 +34,8 @@ static_assert(kSide * kOwn == kTile, "the threads tile the scores");
 
 /// What the columns need to know of one query.
 struct RowFacts {
-  double origin;      // exact maximum of the visible scores; 0 when all are -inf
-  double sum;         // of exp(s - origin); +inf for a row without weight
+  double origin;      // exact maximum of the visible scores, or the given lse; 0 when all are -inf
+  double sum;         // of exp(s - origin), 1 for a given lse; +inf for a row without weight
   double per_key;     // error of a score per unit of |k_j|
   double drift;       // the part of rel_ij that does not depend on j
   double mean_score;  // sum_k p_ik |s_ik|
@@ -58,9 +60,10 @@ struct Job {
   double scale;
   double softcap;  // 0: none
   bool is_max;
-  double* k_norms;    // [heads of the chunk, N]
-  double* k_longest;  // [heads of the chunk]
-  RowFacts* rows;     // [heads of the chunk, contributing queries]
+  const float* given_lse;  // [B, H, M]; null: computed
+  double* k_norms;         // [heads of the chunk, N]
+  double* k_longest;       // [heads of the chunk]
+  RowFacts* rows;          // [heads of the chunk, contributing queries]
   Outputs out;
 
   __device__ double score(double dot) const {
@@ -186,6 +189,35 @@ __device__ void dot_tile(const Head& a,
   }
 }
 
+/// The errors of query m's scores and their exponentials, whatever its normaliser.
+__device__ RowFacts measured(const Job& job, const Head& q, std::int64_t m, double longest_key) {
+  const double reach = fabs(job.scale) * norm_of(q, m);
+  const double largest = reach * longest_key;  // no score of the row is larger
+  return {.origin = 0,
+          .sum = INFINITY,
+          .per_key = kWalk * sqrt(static_cast<double>(q.D)) * 2 * kU * reach,
+          .drift = 4 * kU * largest + 8 * kU * fmin(job.softcap, largest) + 8 * kU,
+          .mean_score = 0};
+}
+
+/// Facts of queries under a given lse: a thread a query.
+__global__ void __launch_bounds__(kThreads) take_rows(const Job job) {
+  const RowRange queries = job.contributing;
+  const std::int64_t tile_count = (queries.count() + kThreads - 1) / kThreads;
+  const std::int64_t head = blockIdx.x / tile_count;
+  const std::int64_t row = blockIdx.x % tile_count * kThreads + threadIdx.x;
+  if (row >= queries.count()) return;
+  const std::int64_t m = queries.begin + row;
+  const double lse = job.given_lse[(job.first_head + head) * job.mask.M + m];
+  RowFacts& facts = job.rows[head * queries.count() + row];
+  facts = {0, INFINITY, 0, 0, 0};
+  if (isinf(lse)) return;
+  facts = measured(job, q_head(job, head), m, job.k_longest[head]);
+  facts.origin = lse;
+  facts.sum = 1;
+  facts.drift += 4 * kU * fabs(lse);
+}
+
 /// Facts of 64 queries: one reading of the keys for the maximum, a second for the sums.
 __global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
   __shared__ Tiles tiles;
@@ -247,13 +279,13 @@ __global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
       facts = {0, INFINITY, 0, 0, 0};
       continue;
     }
-    const double reach = fabs(job.scale) * norm_of(q, m);
-    const double per_key = kWalk * sqrt(static_cast<double>(q.D)) * 2 * kU * reach;
-    const double largest = reach * job.k_longest[head];
-    const double per_row = 4 * kU * largest + 8 * kU * fmin(job.softcap, largest);
-    const double row_drift =
-        2 * per_row + per_key * mean_norm + 8 * kU + kWalk * sqrt(static_cast<double>(k.rows)) * kU;
-    facts = {top[i], total, per_key, row_drift, mean_score};
+    facts = measured(job, q, m, job.k_longest[head]);
+    facts.origin = top[i];
+    facts.sum = total;
+    facts.mean_score = mean_score;
+    // The normaliser has the errors of its terms, whose row part counts once more.
+    facts.drift += facts.drift - 8 * kU + facts.per_key * mean_norm +
+                   kWalk * sqrt(static_cast<double>(k.rows)) * kU;
   }
 }
 
@@ -332,62 +364,148 @@ class DeviceArray {
   void* data_ = nullptr;
 };
 
-unsigned tiles_of(std::int64_t heads, std::int64_t rows) {
-  return static_cast<unsigned>(heads * ((rows + kTile - 1) / kTile));
+unsigned tiles_of(std::int64_t heads, std::int64_t rows, int tile = kTile) {
+  return static_cast<unsigned>(heads * ((rows + tile - 1) / tile));
+}
+
+/// Device memory for the heads of a problem, in chunks whose scratch stays near 256 MiB.
+class DeviceOracle {
+ public:
+  DeviceOracle(const ColReduce::Problem& p, const ColReduce::Tensors& tensors)
+      : heads_(p.B * p.H),
+        chunk_(chunk_of(p)),
+        k_norms_(chunk_ * p.N),
+        k_longest_(chunk_),
+        value_(chunk_ * p.N),
+        drift_(chunk_ * p.N),
+        stored_(chunk_ * p.N),
+        square_(chunk_ * p.N),
+        rows_(chunk_ * p.contributing().count()),
+        job_{.q = tensors.q,
+             .k = tensors.k,
+             .mask = p.attention_mask(),
+             .contributing = p.contributing(),
+             .H = p.H,
+             .group = p.H / p.key_heads(),
+             .first_head = 0,
+             .scale = p.scale_value(),
+             .softcap = p.softcap,
+             .is_max = p.reduction == Reduction::kMax,
+             .given_lse = nullptr,
+             .k_norms = k_norms_.get(),
+             .k_longest = k_longest_.get(),
+             .rows = rows_.get(),
+             .out = {value_.get(), drift_.get(), stored_.get(), square_.get()}} {
+    CUDA_CHECK(cudaDeviceSynchronize());  // whoever wrote the inputs may have used another stream
+  }
+
+  void take_lse(const float* lse) { job_.given_lse = lse; }
+
+  /// Computes the rows of every head, and calls visit(first head, heads) after each chunk.
+  template <class Visit>
+  void for_chunks(Visit&& visit) {
+    for (job_.first_head = 0; job_.first_head < heads_; job_.first_head += chunk_) {
+      const std::int64_t heads = std::min(chunk_, heads_ - job_.first_head);
+      const std::int64_t queries = job_.contributing.count();
+      measure_keys<<<static_cast<unsigned>(heads), kThreads>>>(job_);
+      CUDA_CHECK_LAUNCH();
+      if (job_.given_lse) {
+        take_rows<<<tiles_of(heads, queries, kThreads), kThreads>>>(job_);
+      } else {
+        reduce_rows<<<tiles_of(heads, queries), kThreads>>>(job_);
+      }
+      CUDA_CHECK_LAUNCH();
+      visit(job_.first_head, heads);
+    }
+  }
+
+  /// Of the chunk's heads: reduces the columns into the reference, before any division.
+  void columns_to(ColReduce::Reference& reference, std::int64_t heads) const {
+    reduce_columns<<<tiles_of(heads, job_.mask.N), kThreads>>>(job_);
+    CUDA_CHECK_LAUNCH();
+    const std::int64_t at = job_.first_head * job_.mask.N;
+    value_.copy_to(reference.value.data() + at, heads * job_.mask.N);
+    drift_.copy_to(reference.drift.data() + at, heads * job_.mask.N);
+    stored_.copy_to(reference.stored.data() + at, heads * job_.mask.N);
+    square_.copy_to(reference.square.data() + at, heads * job_.mask.N);
+  }
+
+  /// Of the chunk's heads: [heads, contributing queries].
+  std::vector<RowFacts> rows(std::int64_t heads) const {
+    std::vector<RowFacts> facts(static_cast<std::size_t>(heads * job_.contributing.count()));
+    rows_.copy_to(facts.data(), heads * job_.contributing.count());
+    return facts;
+  }
+
+ private:
+  static std::int64_t chunk_of(const ColReduce::Problem& p) {
+    constexpr std::int64_t kScratchBytes = std::int64_t{256} << 20;
+    const auto row_bytes = static_cast<std::int64_t>(sizeof(RowFacts));
+    const std::int64_t head_bytes = p.contributing().count() * row_bytes + p.N * (2 * 8 + 3 * 4);
+    return std::clamp<std::int64_t>(kScratchBytes / head_bytes, 1, p.B * p.H);
+  }
+
+  std::int64_t heads_;
+  std::int64_t chunk_;
+  DeviceArray<double> k_norms_, k_longest_, value_;
+  DeviceArray<float> drift_, stored_, square_;
+  DeviceArray<RowFacts> rows_;
+  Job job_;
+};
+
+/// Of a row that was not given: -inf without weight.
+double lse_of(const RowFacts& row) {
+  return std::isinf(row.sum) ? -std::numeric_limits<double>::infinity()
+                             : row.origin + std::log(row.sum);
 }
 
 }  // namespace
 
 std::optional<ColReduce::Reference> ColReduce::oracle_on_device(const Problem& p,
                                                                 const Tensors& tensors) {
-  CUDA_CHECK(cudaDeviceSynchronize());  // whoever wrote the inputs may have used another stream
-  const std::int64_t all_heads = p.B * p.H;
-  const auto outputs = static_cast<std::size_t>(all_heads * p.N);
-  Reference reference{std::vector<double>(outputs), std::vector<float>(outputs),
-                      std::vector<float>(outputs), std::vector<float>(outputs)};
-
-  // Heads go in chunks whose scratch memory stays near 256 MiB.
-  constexpr std::int64_t kScratchBytes = std::int64_t{256} << 20;
+  const std::int64_t outputs = p.B * p.H * p.N;
+  const std::int64_t lse_outputs = p.lse == Lse::kOut ? p.B * p.H * p.M : 0;
+  Reference reference(static_cast<std::size_t>(outputs + lse_outputs));
+  for (std::int64_t i = 0; i < lse_outputs; ++i)  // what no row below replaces
+    reference.value[static_cast<std::size_t>(outputs + i)] =
+        -std::numeric_limits<double>::infinity();
+  DeviceOracle oracle(p, tensors);
+  if (p.lse == Lse::kIn) oracle.take_lse(static_cast<const float*>(tensors.lse.data));
   const RowRange queries = p.contributing();
-  const std::int64_t head_bytes =
-      queries.count() * static_cast<std::int64_t>(sizeof(RowFacts)) + p.N * (2 * 8 + 3 * 4);
-  const std::int64_t chunk = std::clamp<std::int64_t>(kScratchBytes / head_bytes, 1, all_heads);
-  const DeviceArray<double> k_norms(chunk * p.N), k_longest(chunk), value(chunk * p.N);
-  const DeviceArray<float> drift(chunk * p.N), stored(chunk * p.N), square(chunk * p.N);
-  const DeviceArray<RowFacts> rows(chunk * queries.count());
-  Job job{.q = tensors.q,
-          .k = tensors.k,
-          .mask = p.attention_mask(),
-          .contributing = queries,
-          .H = p.H,
-          .group = p.H / p.key_heads(),
-          .first_head = 0,
-          .scale = p.scale_value(),
-          .softcap = p.softcap,
-          .is_max = p.reduction == Reduction::kMax,
-          .k_norms = k_norms.get(),
-          .k_longest = k_longest.get(),
-          .rows = rows.get(),
-          .out = {value.get(), drift.get(), stored.get(), square.get()}};
-  for (; job.first_head < all_heads; job.first_head += chunk) {
-    const std::int64_t heads = std::min(chunk, all_heads - job.first_head);
-    measure_keys<<<static_cast<unsigned>(heads), kThreads>>>(job);
-    CUDA_CHECK_LAUNCH();
-    reduce_rows<<<tiles_of(heads, queries.count()), kThreads>>>(job);
-    CUDA_CHECK_LAUNCH();
-    reduce_columns<<<tiles_of(heads, p.N), kThreads>>>(job);
-    CUDA_CHECK_LAUNCH();
-    const std::int64_t at = job.first_head * p.N;
-    value.copy_to(reference.value.data() + at, heads * p.N);
-    drift.copy_to(reference.drift.data() + at, heads * p.N);
-    stored.copy_to(reference.stored.data() + at, heads * p.N);
-    square.copy_to(reference.square.data() + at, heads * p.N);
-  }
-  if (p.reduction == Reduction::kMean) {
-    for (std::size_t i = 0; i < outputs; ++i)
-      reference.value[i] /= p.divisor(static_cast<std::int64_t>(i) % p.N);
-  }
+  oracle.for_chunks([&](std::int64_t first_head, std::int64_t heads) {
+    oracle.columns_to(reference, heads);
+    if (p.lse != Lse::kOut) return;
+    const std::vector<RowFacts> rows = oracle.rows(heads);
+    for (std::int64_t i = 0; i < heads * queries.count(); ++i) {
+      const RowFacts& row = rows[static_cast<std::size_t>(i)];
+      const std::int64_t head = first_head + i / queries.count();
+      const std::int64_t m = queries.begin + i % queries.count();
+      reference.set_lse(static_cast<std::size_t>(outputs + head * p.M + m), lse_of(row), row.drift,
+                        row.mean_score);
+    }
+  });
+  for (std::int64_t i = 0; i < outputs; ++i)
+    reference.value[static_cast<std::size_t>(i)] /= p.divisor(i % p.N);
   return reference;
+}
+
+void ColReduce::write_given_on_device(const Problem& p, const Tensors& tensors) {
+  if (p.lse != Lse::kIn) return;
+  const RowRange queries = p.contributing();
+  std::vector<float> lse(static_cast<std::size_t>(p.B * p.H * p.M),
+                         -std::numeric_limits<float>::infinity());
+  DeviceOracle oracle(p, tensors);
+  oracle.for_chunks([&](std::int64_t first_head, std::int64_t heads) {
+    const std::vector<RowFacts> rows = oracle.rows(heads);
+    for (std::int64_t i = 0; i < heads * queries.count(); ++i) {
+      const std::int64_t head = first_head + i / queries.count();
+      const std::int64_t m = queries.begin + i % queries.count();
+      lse[static_cast<std::size_t>(head * p.M + m)] =
+          static_cast<float>(lse_of(rows[static_cast<std::size_t>(i)]));
+    }
+  });
+  CUDA_CHECK(
+      cudaMemcpy(tensors.lse.data, lse.data(), lse.size() * sizeof(float), cudaMemcpyHostToDevice));
 }
 
 }  // namespace attn
