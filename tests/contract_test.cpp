@@ -139,6 +139,11 @@ TEST(Contract, DivisorCountsContributingQueries) {
   p.mean_over = MeanOver::kAll;
   p.query_begin = 0;
   EXPECT_EQ(p.divisor(5), 3);
+  p.H = 4;
+  p.heads = Heads::kMean;
+  EXPECT_EQ(p.divisor(5), 12) << "the heads of a mean over heads count too";
+  p.reduction = Reduction::kMax;
+  EXPECT_EQ(p.divisor(5), 4);
 }
 
 TEST(Contract, WorkCountsBytesOnce) {
@@ -154,6 +159,37 @@ TEST(Suites, EveryCaseIsValidAndReadmeHasItsCells) {
     if (suite.name == "readme") {
       EXPECT_EQ(suite.cases.size(), 20u);
     }
+  }
+}
+
+TEST(Contract, OutputsHaveOneHeadPerCombination) {
+  const auto shape = [](Heads heads) {
+    return ColReduce::tensor_specs({.B = 2, .H = 6, .H_kv = 3, .N = 5, .heads = heads})[2].shape;
+  };
+  EXPECT_EQ(shape(Heads::kEach), (Extents{2, 6, 5, 1}));
+  EXPECT_EQ(shape(Heads::kMean), (Extents{2, 1, 5, 1}));
+  EXPECT_EQ(shape(Heads::kGroup), (Extents{2, 3, 5, 1}));
+}
+
+/// Cells that somebody wants to see fast: where the published packages are slow or wrong.
+TEST(Suites, ColsumAndModelsHoldWhatTheyPromise) {
+  for (const auto& suite : ColReduce::suites()) {
+    if (suite.name == "colsum") {
+      EXPECT_EQ(suite.cases.size(), 25u);
+      for (const auto& one : suite.cases) {
+        EXPECT_EQ(one.problem.heads, Heads::kMean);
+        EXPECT_EQ(one.problem.reduction, Reduction::kMean);
+      }
+    }
+    if (suite.name != "models") continue;
+    std::set<std::int64_t> depths, windows;
+    for (const auto& one : suite.cases) {
+      EXPECT_EQ(one.problem.dtype, DType::kBF16);
+      depths.insert(one.problem.D);
+      windows.insert(one.problem.query_begin);
+    }
+    EXPECT_EQ(depths, (std::set<std::int64_t>{64, 72, 80, 96, 128, 256}));
+    EXPECT_EQ(windows, (std::set<std::int64_t>{-64, -32, 0}));
   }
 }
 

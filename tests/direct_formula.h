@@ -15,13 +15,13 @@ class DirectFormula {
  public:
   explicit DirectFormula(HostCase& c) : case_(c), p_(c.problem), t_(c.tensors()) {}
 
-  /// `out`, in the order of [B, H, N], then an lse that is returned, of [B, H, M].
+  /// `out`, in the order of its dense tensor, then an lse that is returned, of [B, H, M].
   std::vector<double> run() {
     std::vector<double> out;
     lse_.clear();
     for (std::int64_t b = 0; b < p_.B; ++b) {
-      for (std::int64_t h = 0; h < p_.H; ++h) {
-        const std::vector<long double> column = columns(b, h);
+      for (std::int64_t first = 0; first < p_.H; first += combined()) {
+        const std::vector<long double> column = combine(b, first);
         for (const long double value : column) out.push_back(static_cast<double>(value));
       }
     }
@@ -30,6 +30,23 @@ class DirectFormula {
   }
 
  private:
+  std::int64_t combined() const {
+    if (p_.heads == Heads::kEach) return 1;
+    return p_.heads == Heads::kGroup ? p_.H / p_.key_heads() : p_.H;
+  }
+
+  /// Columns over the heads [first, first + combined()).
+  std::vector<long double> combine(std::int64_t b, std::int64_t first) {
+    std::vector<long double> total(static_cast<std::size_t>(p_.N));
+    for (std::int64_t h = first; h < first + combined(); ++h) {
+      const std::vector<long double> one = columns(b, h);
+      for (std::size_t n = 0; n < total.size(); ++n)
+        total[n] = p_.heads == Heads::kMax ? std::max(total[n], one[n]) : total[n] + one[n];
+    }
+    for (long double& value : total) value /= p_.heads == Heads::kMean ? p_.H : 1;
+    return total;
+  }
+
   bool contributes(std::int64_t m) const {
     const std::int64_t begin = p_.query_begin < 0 ? p_.M + p_.query_begin : p_.query_begin;
     return m >= begin && (p_.query_end == -1 || m < p_.query_end);

@@ -1,6 +1,7 @@
 // Laws of the column reduction's options that need no oracle, for every backend that takes them.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -209,6 +210,50 @@ TEST_P(OptionLaws, ANanInTheLsePoisonsItsQuery) {
   for (std::size_t n = 0; n < 90; ++n) {
     EXPECT_FALSE(std::isnan(out[n])) << n;
     EXPECT_EQ(std::isnan(out[90 + n]), n <= 9) << n;
+  }
+}
+
+/// Combined heads against what the heads say each by itself.
+TEST_P(OptionLaws, CombinedHeadsAreThoseOfEach) {
+  for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
+    Problem p{.B = 2, .H = 6, .H_kv = 2, .M = 67, .N = 131, .D = 64, .mask = Mask::kCausal};
+    p.reduction = reduction;
+    HostCase each(p);
+    const std::vector<float> heads = run(each);
+    for (const Heads kind : {Heads::kMean, Heads::kSum, Heads::kMax, Heads::kGroup}) {
+      p.heads = kind;
+      if (!takes(p)) GTEST_SKIP() << GetParam() << " combines no heads";
+      HostCase c(p);
+      const std::size_t combined = kind == Heads::kGroup ? 3 : 6;
+      std::vector<float> expected(c.outputs());
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        for (std::size_t h = 0; h < combined; ++h) {
+          const float one = heads[(i / 131 * combined + h) * 131 + i % 131];
+          expected[i] = kind == Heads::kMax ? std::max(expected[i], one) : expected[i] + one;
+        }
+        if (kind == Heads::kMean) expected[i] /= 6;
+      }
+      expect_near(p, run(c), expected);
+    }
+  }
+}
+
+TEST_P(OptionLaws, GroupsWithoutSharedKeysAreTheHeadsEach) {
+  HostCase each({.H = 3, .M = 40, .N = 70, .D = 64});
+  HostCase group({.H = 3, .M = 40, .N = 70, .D = 64, .heads = Heads::kGroup});
+  if (!takes(group.problem)) GTEST_SKIP() << GetParam() << " combines no heads";
+  expect_same(each.problem, run(group), run(each));
+}
+
+TEST_P(OptionLaws, ANanInOneHeadReachesWhatItIsCombinedWith) {
+  for (const Heads kind : {Heads::kMean, Heads::kSum, Heads::kMax, Heads::kGroup}) {
+    Problem p{.H = 4, .H_kv = 2, .M = 20, .N = 70, .D = 64, .mask = Mask::kCausalTopLeft};
+    p.heads = kind;
+    HostCase combined(p);
+    if (!takes(combined.problem)) GTEST_SKIP() << GetParam() << " combines no heads";
+    combined.set(combined.tensors().q, 0, 1, 9, 0, NAN);
+    const std::vector<float> out = run(combined);
+    for (std::size_t i = 0; i < out.size(); ++i) EXPECT_EQ(std::isnan(out[i]), i <= 9) << i;
   }
 }
 

@@ -124,6 +124,24 @@ TEST(Oracle, CappedScoresAgreeWithTheDirectFormula) {
   }
 }
 
+TEST(Oracle, HeadsAreCombinedAfterTheQueries) {
+  for (std::size_t heads = 0; heads < kHeadsNames.size(); ++heads) {
+    for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
+      for (const Lse lse : {Lse::kNone, Lse::kOut})
+        expect_direct({.B = 2,
+                       .H = 6,
+                       .H_kv = 2,
+                       .M = 7,
+                       .N = 9,
+                       .D = 4,
+                       .reduction = reduction,
+                       .mask = Mask::kCausal,
+                       .lse = lse,
+                       .heads = static_cast<Heads>(heads)});
+    }
+  }
+}
+
 TEST(Oracle, GivenNormalisersNeedNotBeTheRowsOwn) {
   HostCase c({.H = 2, .M = 6, .N = 5, .D = 4, .mask = Mask::kCausal, .lse = Lse::kIn});
   const TensorView lse = c.tensors().lse;
@@ -275,7 +293,14 @@ TEST(Oracle, CpuAndGpuAgree) {
             Problem{.H = 2, .M = 300, .N = 131, .D = 40, .query_begin = 70, .query_end = 201},
             Problem{.M = 300, .N = 431, .D = 40, .window = 100, .softcap = 5},
             Problem{.H = 2, .M = 150, .N = 99, .D = 40, .query_begin = 40, .lse = Lse::kIn},
-            Problem{.H = 2, .M = 150, .N = 99, .D = 40, .query_end = 140, .lse = Lse::kOut},
+            Problem{.H = 2,
+            .M = 150,
+            .N = 99,
+            .D = 40,
+            .query_end = 140,
+            .lse = Lse::kOut,
+            .heads = Heads::kMax},
+            Problem{.B = 2, .H = 6, .H_kv = 2, .M = 65, .N = 70, .D = 24, .heads = Heads::kGroup},
             Problem{.B = 300, .H = 250, .M = 2, .N = 3, .D = 5, .dtype = DType::kBF16}}) {
         Problem p = shape;
         p.mask = mask;

@@ -51,6 +51,7 @@ struct Job {
 
   bool is_max() const { return problem.reduction == Reduction::kMax; }
   std::int64_t heads() const { return problem.B * problem.H; }
+  std::int64_t out_heads() const { return problem.B * problem.out_heads(); }
   std::int64_t row_blocks() const { return (queries.count() + block_rows - 1) / block_rows; }
   int slab_keys() const { return kScores / block_rows; }
 };
@@ -297,16 +298,17 @@ RowStats known_stats(const Job& job,
   return stats;
 }
 
-void reduce_columns(const Job& job,
-                    std::int64_t unit,
-                    std::int64_t units_per_head,
-                    const Workspace& workspace,
-                    Scratch& scratch) {
-  const std::int64_t bh = unit / units_per_head;
-  const std::int64_t n0 = unit % units_per_head * kColumnUnit;
-  const int count = static_cast<int>(std::min<std::int64_t>(job.problem.N - n0, kColumnUnit));
+using ColumnUnit = std::array<float, kColumnUnit>;
+
+/// The columns [n0, n0 + count) of one head, before any division.
+ColumnUnit head_columns(const Job& job,
+                        std::int64_t bh,
+                        std::int64_t n0,
+                        int count,
+                        const Workspace& workspace,
+                        Scratch& scratch) {
   const Head head = head_of(job, bh);
-  std::array<float, kColumnUnit> totals{};
+  ColumnUnit totals{};
   const std::int64_t unseeing = job.mask.query_begin(n0) - job.queries.begin;
   const std::int64_t end = job.mask.query_end(n0 + count - 1);
   for (std::int64_t index = std::max<std::int64_t>(unseeing, 0) / job.block_rows;
@@ -321,8 +323,27 @@ void reduce_columns(const Job& job,
     exponentiate_slab(job, block, slab, scratch, stats.row_max.data(), known.data());
     reduce_slab(job, block, slab, scratch, stats, totals.data() + begin);
   }
+  return totals;
+}
+
+/// A range of columns of one head of the output: its query heads one after the other.
+void reduce_columns(const Job& job,
+                    std::int64_t unit,
+                    std::int64_t units_per_head,
+                    const Workspace& workspace,
+                    Scratch& scratch) {
+  const std::int64_t out_head = unit / units_per_head;
+  const std::int64_t n0 = unit % units_per_head * kColumnUnit;
+  const int count = static_cast<int>(std::min<std::int64_t>(job.problem.N - n0, kColumnUnit));
+  const std::int64_t combined = job.problem.combined_heads();
+  ColumnUnit totals{};
+  for (std::int64_t bh = out_head * combined; bh < (out_head + 1) * combined; ++bh) {
+    const ColumnUnit columns = head_columns(job, bh, n0, count, workspace, scratch);
+    for (std::size_t n = 0; n < totals.size(); ++n)
+      totals[n] = merge(totals[n], columns[n], job.problem.heads == Heads::kMax);
+  }
   for (int n = 0; n < count; ++n)
-    store_element(job.tensors.out.data, job.tensors.out.dtype, bh * job.problem.N + n0 + n,
+    store_element(job.tensors.out.data, job.tensors.out.dtype, out_head * job.problem.N + n0 + n,
                   divided(job, totals[static_cast<std::size_t>(n)], n0 + n));
 }
 
@@ -345,7 +366,7 @@ void run_in_two_phases(const Job& job, const Workspace& workspace) {
     for (std::int64_t unit = 0; unit < row_units; ++unit)
       store_row_stats(job, unit, workspace, scratch);
 #pragma omp for schedule(dynamic)
-    for (std::int64_t unit = 0; unit < job.heads() * units_per_head; ++unit)
+    for (std::int64_t unit = 0; unit < job.out_heads() * units_per_head; ++unit)
       reduce_columns(job, unit, units_per_head, workspace, scratch);
   }
 }
@@ -377,9 +398,10 @@ Job make_job(const Problem& p, const Tensors& tensors, const DeviceInfo& device)
 
 /// Whole heads compute (2 slabs - 1) / slabs products per score and leave threads idle in the last
 /// round; two phases compute 2 and leave none idle. A 16-bit output is no fp32 accumulator; a given
-/// lse leaves only the second phase.
+/// lse leaves only the second phase; heads are combined there.
 bool by_heads(const Job& job) {
-  if (job.problem.out_dtype != DType::kF32 || job.problem.lse == Lse::kIn) return false;
+  const Problem& p = job.problem;
+  if (p.out_dtype != DType::kF32 || p.lse == Lse::kIn || p.combined_heads() > 1) return false;
   const double slabs = std::ceil(static_cast<double>(job.problem.N) / job.slab_keys());
   const std::int64_t rounds = (job.heads() + job.threads - 1) / job.threads;
   return static_cast<double>(rounds * job.threads) * (2 - 1 / slabs) <=

@@ -13,7 +13,7 @@ Launch plan(const Problem& p, const Tensors& tensors, Workspace, const DeviceInf
   Launch launch;
   launch.enqueue = [p, tensors](Stream) {
     const ColReduce::Reference reference = ColReduce::oracle(p, tensors);
-    const std::int64_t outputs = p.B * p.H * p.N;
+    const std::int64_t outputs = p.B * p.out_heads() * p.N;
     for (std::size_t i = 0; i < reference.value.size(); ++i) {
       const auto at = static_cast<std::int64_t>(i);
       const TensorView& to = at < outputs ? tensors.out : tensors.lse;

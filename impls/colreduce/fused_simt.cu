@@ -72,6 +72,8 @@ Launch plan(const Problem& p,
       .queries = p.contributing(),
       .H = p.H,
       .group = p.H / p.key_heads(),
+      .combined = p.combined_heads(),
+      .max_over_heads = p.heads == Heads::kMax,
       .D = static_cast<int>(p.D),
       .scale_log2 = static_cast<float>(p.scale_value() * kLog2E),
       .cap_log2 = static_cast<float>(p.softcap * kLog2E),
@@ -83,12 +85,13 @@ Launch plan(const Problem& p,
       .out = tensors.out.data,
       .out_dtype = p.out_dtype,
       .reduction = p.reduction,
-      .mean_over = p.mean_over};
+      .mean_over = p.mean_over,
+      .averaged = p.heads == Heads::kMean ? static_cast<float>(p.H) : 1.0f};
   const bool vectors = has_vector_rows(tensors.q) && has_vector_rows(tensors.k);
   const SimtKernels kernels = takes_plain_only(p) ? simt_plain_kernels(p.dtype, vectors)
                                                   : simt_option_kernels(p.dtype, vectors);
   const auto row_ctas = static_cast<unsigned>(cta_count(p, rows.count()));
-  const auto column_ctas = static_cast<unsigned>(cta_count(p, p.N));
+  const auto column_ctas = static_cast<unsigned>(cta_count(p, p.N) / p.combined_heads());
   Launch launch;
   launch.note = vectors ? "16-byte loads" : "scalar loads";
   if (!given) launch.kernels.push_back({reinterpret_cast<const void*>(kernels.row), 0});

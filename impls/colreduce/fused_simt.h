@@ -17,7 +17,9 @@ struct SimtParams {
   AttentionMask mask;
   RowRange queries;  // that contribute
   std::int64_t H;
-  std::int64_t group;  // query heads per key head
+  std::int64_t group;     // query heads per key head
+  std::int64_t combined;  // query heads per head of the output
+  bool max_over_heads;
   int D;
   float scale_log2;  // scores are in base 2
   float cap_log2;    // soft cap of the scores, in base 2; 0: none
@@ -26,10 +28,11 @@ struct SimtParams {
   float* lse_log2;   // [B, H, contributing queries]; null: given_lse
   const float* given_lse;  // [B, H, M], natural logarithm
   float* lse;              // [B, H, M], natural logarithm; null: not asked for
-  void* out;               // [B, H, N]
+  void* out;               // [B, H / combined, N]
   DType out_dtype;
   Reduction reduction;
   MeanOver mean_over;
+  float averaged;  // heads that a mean over heads divides by, else 1
 };
 
 struct SimtKernels {

@@ -201,74 +201,86 @@ __device__ void combine_columns(float (&columns)[kKept],
 }
 
 /// What the total of key n is divided by.
-__device__ inline float divisor_of(const SimtParams& p, std::int64_t n) {
-  if (p.reduction != Reduction::kMean) return 1.0f;
+template <bool kOptions>
+__device__ float divisor_of(const SimtParams& p, std::int64_t n) {
+  const float averaged = kOptions ? p.averaged : 1.0f;
+  if (p.reduction != Reduction::kMean) return averaged;
   const std::int64_t seen =
       min(p.mask.query_end(n), p.queries.end) - max(p.mask.query_begin(n), p.queries.begin);
   const std::int64_t count = p.mean_over == MeanOver::kAll ? p.queries.count() : seen;
-  return static_cast<float>(count > 0 ? count : 1);
+  return averaged * static_cast<float>(count > 0 ? count : 1);
 }
 
-/// Pass 2: the column results of 64 keys.
+/// Pass 2: the column results of 64 keys, of one head of the output: its query heads in turn.
 template <class T, int kVector, bool kOptions>
 __global__ void __launch_bounds__(kThreads) column_pass(const SimtParams p) {
   __shared__ SharedTiles tiles;
   const RowRange queries = p.queries;
   const std::int64_t N = p.mask.N;
   const std::int64_t tile_count = (N + kTile - 1) / kTile;
-  const std::int64_t bh = blockIdx.x / tile_count;
+  const std::int64_t out_head = blockIdx.x / tile_count;
   const std::int64_t n0 = blockIdx.x % tile_count * kTile;
-  const Head<T> q = head_of<T>(p.q, bh / p.H, bh % p.H);
-  const Head<T> k = head_of<T>(p.k, bh / p.H, bh % p.H / p.group);
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int slot = static_cast<int>(threadIdx.x) / kLanes;
   const bool is_max = p.reduction == Reduction::kMax;
 
-  float columns[kKept] = {};
-  const std::int64_t unseeing = max(p.mask.query_begin(n0) - queries.begin, std::int64_t{0});
-  const std::int64_t end =
-      kOptions ? min(p.mask.query_end(n0 + kTile - 1), queries.end) : queries.end;
-  for (std::int64_t m0 = queries.begin + unseeing / kTile * kTile; m0 < end; m0 += kTile) {
-    float lse[kStreamed];
+  float totals[kKept] = {};
+  std::int64_t bh = kOptions ? out_head * p.combined : out_head;
+  do {
+    const Head<T> q = head_of<T>(p.q, bh / p.H, bh % p.H);
+    const Head<T> k = head_of<T>(p.k, bh / p.H, bh % p.H / p.group);
+    float columns[kKept] = {};
+    const std::int64_t unseeing = max(p.mask.query_begin(n0) - queries.begin, std::int64_t{0});
+    const std::int64_t end =
+        kOptions ? min(p.mask.query_end(n0 + kTile - 1), queries.end) : queries.end;
+    for (std::int64_t m0 = queries.begin + unseeing / kTile * kTile; m0 < end; m0 += kTile) {
+      float lse[kStreamed];
 #pragma unroll
-    for (int j = 0; j < kStreamed; ++j) {
-      const std::int64_t m = m0 + lane * kStreamed + j;
-      lse[j] = m < queries.end ? normaliser<kOptions>(p, bh, m) : INFINITY;
-    }
-    float rS[kKept][kStreamed];
-    score_tile<T, kVector>(k, n0, q, m0, p.D, tiles, rS);
-    const bool capped = kOptions && p.cap_log2 > 0;
-    if (capped) cap_scores(p, rS);
-    const float factor = capped ? 1.0f : p.scale_log2;
-    const int band = tile_local(m0 + p.mask.diagonal - n0);
-    const int window = kOptions ? tile_local(m0 + p.mask.left - n0) : 0;
-    const int queries_left = tile_local(queries.end - m0);
+      for (int j = 0; j < kStreamed; ++j) {
+        const std::int64_t m = m0 + lane * kStreamed + j;
+        lse[j] = m < queries.end ? normaliser<kOptions>(p, bh, m) : INFINITY;
+      }
+      float rS[kKept][kStreamed];
+      score_tile<T, kVector>(k, n0, q, m0, p.D, tiles, rS);
+      const bool capped = kOptions && p.cap_log2 > 0;
+      if (capped) cap_scores(p, rS);
+      const float factor = capped ? 1.0f : p.scale_log2;
+      const int band = tile_local(m0 + p.mask.diagonal - n0);
+      const int window = kOptions ? tile_local(m0 + p.mask.left - n0) : 0;
+      const int queries_left = tile_local(queries.end - m0);
 #pragma unroll
-    for (int j = 0; j < kStreamed; ++j) {
-      const int query = lane * kStreamed + j;
-      // Keys n0 + i with query + window <= i < visible are seen by query m0 + query.
-      const int visible = query < queries_left ? query + 1 + band : 0;
+      for (int j = 0; j < kStreamed; ++j) {
+        const int query = lane * kStreamed + j;
+        // Keys n0 + i with query + window <= i < visible are seen by query m0 + query.
+        const int visible = query < queries_left ? query + 1 + band : 0;
 #pragma unroll
-      for (int i = 0; i < kKept; ++i) {
-        // A select, not a product: a hidden key may hold NaN.
-        const float weight = exp2_approx(fmaf(rS[i][j], factor, -lse[j]));
-        const int key = slot * kKept + i;
-        const bool in_window = !kOptions || key >= query + window;
-        rS[i][j] = in_window && key < visible ? weight : 0.0f;
+        for (int i = 0; i < kKept; ++i) {
+          // A select, not a product: a hidden key may hold NaN.
+          const float weight = exp2_approx(fmaf(rS[i][j], factor, -lse[j]));
+          const int key = slot * kKept + i;
+          const bool in_window = !kOptions || key >= query + window;
+          rS[i][j] = in_window && key < visible ? weight : 0.0f;
+        }
+      }
+      if (is_max) {
+        combine_columns(columns, rS, MaxOrNan{});
+      } else {
+        combine_columns(columns, rS, Sum{});
       }
     }
-    if (is_max) {
-      combine_columns(columns, rS, MaxOrNan{});
-    } else {
-      combine_columns(columns, rS, Sum{});
+#pragma unroll
+    for (int i = 0; i < kKept; ++i) {
+      const float column = is_max ? warp_reduce<kLanes>(columns[i], MaxOrNan{})
+                                  : warp_reduce<kLanes>(columns[i], Sum{});
+      const bool larger = kOptions && p.max_over_heads;
+      totals[i] = larger ? MaxOrNan{}(totals[i], column) : totals[i] + column;
     }
-  }
+  } while (kOptions && ++bh < (out_head + 1) * p.combined);
 #pragma unroll
   for (int i = 0; i < kKept; ++i) {
-    const float total = is_max ? warp_reduce<kLanes>(columns[i], MaxOrNan{})
-                               : warp_reduce<kLanes>(columns[i], Sum{});
     const std::int64_t n = n0 + slot * kKept + i;
-    if (lane == 0 && n < N) store_rounded(p.out, p.out_dtype, bh * N + n, total / divisor_of(p, n));
+    if (lane == 0 && n < N)
+      store_rounded(p.out, p.out_dtype, out_head * N + n, totals[i] / divisor_of<kOptions>(p, n));
   }
 }
 

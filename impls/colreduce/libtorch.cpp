@@ -119,6 +119,16 @@ at::Tensor divisors(const Problem& p, const at::Tensor& like) {
   return (end - begin).clamp_min(1);
 }
 
+/// [B, H, N] -> [B, output heads, N], in fp32 where heads are combined.
+at::Tensor combine_heads(const Problem& p, const at::Tensor& columns) {
+  if (p.combined_heads() == 1) return columns;
+  const at::Tensor heads =
+      columns.to(at::kFloat).view({p.B, p.out_heads(), p.combined_heads(), p.N});
+  if (p.heads == Heads::kMax) return heads.amax(2);
+  const at::Tensor sum = heads.sum(2);
+  return p.heads == Heads::kMean ? sum / static_cast<double>(p.H) : sum;
+}
+
 void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space) {
   const c10::InferenceMode no_autograd;
   const RowRange rows = p.contributing();
@@ -133,6 +143,7 @@ void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space)
   at::Tensor columns = p.reduction == Reduction::kMax
                            ? weights.amax(-2)
                            : weights.sum(at::IntArrayRef{-2}, /*keepdim=*/false, at::kFloat);
+  columns = combine_heads(p, columns);
   if (p.reduction == Reduction::kMean) columns = columns / divisors(p, columns);
   wrap(tensors.out, space).copy_(columns.unsqueeze(-1));
 }

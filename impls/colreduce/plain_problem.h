@@ -14,6 +14,7 @@ inline Support takes_plain_only(const ColReduce::Problem& p) {
   if (p.window >= 0) return Support::no("window must be -1");
   if (p.softcap > 0) return Support::no("softcap must be 0");
   if (p.lse != Lse::kNone) return Support::no("lse must be none");
+  if (p.heads != Heads::kEach) return Support::no("heads must be each");
   return Support::yes();
 }
 

@@ -139,6 +139,27 @@ double sum_of_bounds(RowRange rows, std::int64_t shift, std::int64_t N) {
          static_cast<double>(rows.end - full) * static_cast<double>(N);
 }
 
+std::size_t at(std::int64_t index) { return static_cast<std::size_t>(index); }
+
+/// Sum or maximum of `count` values from `first` on, `step` apart. NaN enters and stays.
+template <class T>
+T combine(const std::vector<T>& values,
+          std::int64_t first,
+          std::int64_t step,
+          std::int64_t count,
+          bool is_max) {
+  T total = values[at(first)];
+  for (std::int64_t i = 1; i < count; ++i) {
+    const T value = values[at(first + i * step)];
+    if (!is_max) {
+      total += value;
+    } else if (!(value <= total) && !std::isnan(total)) {
+      total = value;
+    }
+  }
+  return total;
+}
+
 /// Of an element of an lse output, whose own rounding is to fp32.
 double lse_tolerance(const Problem& p,
                      const ColReduce::Reference& reference,
@@ -153,6 +174,11 @@ double lse_tolerance(const Problem& p,
 }
 
 }  // namespace
+
+std::int64_t ColReduce::Problem::out_heads() const {
+  if (heads == Heads::kEach) return H;
+  return heads == Heads::kGroup ? key_heads() : 1;
+}
 
 double ColReduce::Problem::scale_value() const {
   return std::isnan(scale) ? 1.0 / std::sqrt(static_cast<double>(D)) : scale;
@@ -171,10 +197,32 @@ RowRange ColReduce::Problem::contributing(std::int64_t n) const {
 }
 
 double ColReduce::Problem::divisor(std::int64_t n) const {
-  if (reduction != Reduction::kMean) return 1;
+  const auto averaged = static_cast<double>(heads == Heads::kMean ? H : 1);
+  if (reduction != Reduction::kMean) return averaged;
   const RowRange counted = mean_over == MeanOver::kAll ? contributing() : contributing(n);
   const std::int64_t count = counted.count();
-  return static_cast<double>(std::max<std::int64_t>(count, 1));
+  return averaged * static_cast<double>(std::max<std::int64_t>(count, 1));
+}
+
+ColReduce::Reference ColReduce::Reference::of_heads(const Problem& p, Reference heads) {
+  const std::int64_t combined = p.combined_heads();
+  const bool is_max = p.heads == Heads::kMax;
+  const std::int64_t elements = p.B * p.out_heads() * p.N;
+  for (std::int64_t i = 0; i < elements; ++i) {
+    const std::int64_t first = i / p.N * combined * p.N + i % p.N;  // not before i: in place
+    heads.value[at(i)] = combine(heads.value, first, p.N, combined, is_max) / p.divisor(i % p.N);
+    heads.drift[at(i)] = combine(heads.drift, first, p.N, combined, is_max);
+    heads.stored[at(i)] = combine(heads.stored, first, p.N, combined, is_max);
+    heads.square[at(i)] = combine(heads.square, first, p.N, combined, is_max);
+  }
+  const auto close_up = [&](auto& values) {
+    values.erase(values.begin() + elements, values.begin() + p.B * p.H * p.N);
+  };
+  close_up(heads.value);
+  close_up(heads.drift);
+  close_up(heads.stored);
+  close_up(heads.square);
+  return heads;
 }
 
 void ColReduce::Reference::set_lse(std::size_t at,
@@ -215,8 +263,8 @@ std::vector<TensorSpec> ColReduce::tensor_specs(const Problem& p) {
   TensorSpec out{.name = "out",
                  .role = TensorRole::kOutput,
                  .dtype = p.out_dtype,
-                 .shape = {p.B, p.H, p.N, 1},
-                 .strides = {p.H * p.N, p.N, 1, 1}};
+                 .shape = {p.B, p.out_heads(), p.N, 1},
+                 .strides = {p.out_heads() * p.N, p.N, 1, 1}};
   out.storage_elements = out.elements();
   std::vector<TensorSpec> specs = {input_spec(p, TensorRole::kQuery),
                                    input_spec(p, TensorRole::kKey), out};
@@ -258,35 +306,39 @@ Work ColReduce::work(const Problem& p) {
           .bytes = heads * static_cast<double>(rows.end - first_seeing) * row_bytes +
                    key_heads * seen_keys * row_bytes +
                    heads * static_cast<double>(lse_rows) * sizeof(float) +
-                   heads * static_cast<double>(p.N) * static_cast<double>(size_of(p.out_dtype))};
+                   static_cast<double>(p.B * p.out_heads()) * static_cast<double>(p.N) *
+                       static_cast<double>(size_of(p.out_dtype))};
 }
 
 double ColReduce::tolerance(const Problem& p,
                             const Reference& reference,
                             std::size_t index,
                             NumericsClass numerics) {
-  if (index >= static_cast<std::size_t>(p.B * p.H * p.N))
+  if (index >= static_cast<std::size_t>(p.B * p.out_heads() * p.N))
     return lse_tolerance(p, reference, index, numerics);
   const double value = reference.value[index];
   const double divisor = p.divisor(static_cast<std::int64_t>(index) % p.N);
   const double output = unit_roundoff(p.out_dtype) * std::abs(value) + half_subnormal(p.out_dtype);
   if (numerics == NumericsClass::kFp64) return output + 0x1p-40 * std::abs(value);
 
-  // Terms of one element for max, of a sum over the contributing queries otherwise.
-  const bool is_max = p.reduction == Reduction::kMax;
-  const double rows = is_max ? 1 : static_cast<double>(p.contributing().count());
+  // Terms that are added for one element: queries where they are summed, times heads likewise.
+  const bool sums_queries = p.reduction != Reduction::kMax;
+  const bool sums_heads = p.heads != Heads::kMax && p.combined_heads() > 1;
+  const bool is_one = !sums_queries && !sums_heads;  // one weight, the largest
+  const double terms = static_cast<double>(sums_queries ? p.contributing().count() : 1) *
+                       static_cast<double>(sums_heads ? p.combined_heads() : 1);
   const double sum = value * divisor;
-  double bound = reference.drift[index] + rows * kFp32Normal;
-  if (!is_max) bound += sum * kWalk * std::sqrt(rows) * kFp32Roundoff;
+  double bound = reference.drift[index] + terms * kFp32Normal;
+  if (!is_one) bound += sum * kWalk * std::sqrt(terms) * kFp32Roundoff;
   if (numerics == NumericsClass::kHalfWeights && p.dtype != DType::kF32) {
-    const double walk = is_max ? 1 : kWalk;  // a maximum is one weight, rounded once
+    const double walk = is_one ? 1 : kWalk;  // rounded once
     bound += unit_roundoff(DType::kF16) * walk * std::sqrt(reference.square[index]) +
-             rows * half_subnormal(DType::kF16) / kLargestHalf;
+             terms * half_subnormal(DType::kF16) / kLargestHalf;
   }
   if (numerics == NumericsClass::kStored && p.dtype != DType::kF32) {
     const double roundoff = unit_roundoff(p.dtype);
     bound += roundoff * (reference.stored[index] + kWalk * std::sqrt(reference.square[index])) +
-             rows * half_subnormal(p.dtype);
+             terms * half_subnormal(p.dtype);
   }
   return output + bound / divisor;
 }

@@ -29,6 +29,12 @@ inline constexpr std::array<std::string_view, 2> kMeanOverNames = {"visible", "a
 enum class Layout : std::uint8_t { kHeadMajor, kRowMajor, kFusedSlice };
 inline constexpr std::array<std::string_view, 3> kLayoutNames = {"bhsd", "bshd", "qkv_slice"};
 
+/// Over query heads, after the reduction over the queries: every head by itself, over all heads, or
+/// the sum over those that share a key head.
+enum class Heads : std::uint8_t { kEach, kMean, kSum, kMax, kGroup };
+inline constexpr std::array<std::string_view, 5> kHeadsNames = {"each", "mean", "sum", "max",
+                                                                "group"};
+
 /// The row normaliser ln sum exp(score): not an argument, given as an input, or a second output.
 enum class Lse : std::uint8_t { kNone, kIn, kOut };
 inline constexpr std::array<std::string_view, 3> kLseNames = {"none", "in", "out"};
@@ -57,17 +63,21 @@ struct ColReduce {
     std::int64_t window = -1;       ///< left extent of a sliding window; -1: unlimited
     double softcap = 0;             ///< c > 0: scores become c tanh(score / c); 0: off
     Lse lse = Lse::kNone;
+    Heads heads = Heads::kEach;
 
     std::int64_t key_heads() const { return H_kv == 0 ? H : H_kv; }
     /// The key head that query head h attends to.
     std::int64_t key_head(std::int64_t h) const { return h / (H / key_heads()); }
+    /// Heads of the output, and how many query heads each of them combines; they lie side by side.
+    std::int64_t out_heads() const;
+    std::int64_t combined_heads() const { return H / out_heads(); }
     double scale_value() const;
     AttentionMask attention_mask() const { return AttentionMask::make(mask, M, N, window); }
     /// The queries that contribute; no others are reduced or need be computed. Never empty.
     RowRange contributing() const;
     /// The contributing queries that see key n; begin = end where none does.
     RowRange contributing(std::int64_t n) const;
-    /// What the sum over the queries of key n is divided by: 1 unless `reduction` is mean; never 0.
+    /// What the total of key n is divided by, over queries and heads: 1 without a mean; never 0.
     double divisor(std::int64_t n) const;
 
     template <class Self, class Visitor>
@@ -92,13 +102,14 @@ struct ColReduce {
       visit.integer("window", "keys left of the diagonal that are seen; -1: all", self.window);
       visit.real("softcap", "c of c tanh(score / c); 0 is off", self.softcap);
       visit.choice("lse", "normaliser of the rows: an input, or an output", self.lse, kLseNames);
+      visit.choice("heads", "over the query heads", self.heads, kHeadsNames);
     }
   };
 
   struct Tensors {
     TensorView q;    // [B, H, M, D], D contiguous
     TensorView k;    // [B, H_kv, N, D], D contiguous
-    TensorView out;  // [B, H, N] dense; empty columns are 0
+    TensorView out;  // [B, H, N] dense, or [B, 1, N], [B, H_kv, N] by `heads`; empty columns are 0
     /// [B, H, M] dense, fp32, natural log; unless lse is none. Out: -inf for a query that sees no key
     /// or does not contribute. In: the query's own, of which +-inf gives it weight 0 and NaN poisons
     /// it; those of queries that do not contribute are not read.
@@ -115,6 +126,9 @@ struct ColReduce {
     std::vector<float> square;  ///< p_ij^2: random walk of roundings of p
 
     explicit Reference(std::size_t size) : value(size), drift(size), stored(size), square(size) {}
+    /// What the problem makes of its heads' columns: `value` [B, H, N] before any division, and the
+    /// other sums likewise; what lies behind, of an lse, stays behind the smaller output.
+    static Reference of_heads(const Problem&, Reference heads);
     /// Element `at` is the lse of a row: its exact value, the drift of its weights, its mean |score|.
     void set_lse(std::size_t at, double lse, double row_drift, double mean_score);
   };

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "reference/colreduce/contract.h"
@@ -196,13 +197,13 @@ ColReduce::Reference ColReduce::oracle(const Problem& p, const Tensors& tensors)
     for (std::int64_t n = 0; n < p.N; ++n) {
       const auto from = static_cast<std::size_t>(n);
       const auto to = static_cast<std::size_t>(bh * p.N + n);
-      reference.value[to] = columns.value[from] / p.divisor(n);
+      reference.value[to] = columns.value[from];
       reference.drift[to] = static_cast<float>(columns.drift[from]);
       reference.stored[to] = static_cast<float>(columns.stored[from]);
       reference.square[to] = static_cast<float>(columns.square[from]);
     }
   }
-  return reference;
+  return Reference::of_heads(p, std::move(reference));
 }
 
 void ColReduce::write_given(const Problem& p, const Tensors& tensors) {

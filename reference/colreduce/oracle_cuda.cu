@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "harness/core/cuda_check.h"
@@ -484,9 +485,7 @@ std::optional<ColReduce::Reference> ColReduce::oracle_on_device(const Problem& p
                         row.mean_score);
     }
   });
-  for (std::int64_t i = 0; i < outputs; ++i)
-    reference.value[static_cast<std::size_t>(i)] /= p.divisor(i % p.N);
-  return reference;
+  return Reference::of_heads(p, std::move(reference));
 }
 
 void ColReduce::write_given_on_device(const Problem& p, const Tensors& tensors) {

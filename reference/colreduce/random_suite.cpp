@@ -88,6 +88,7 @@ Problem draw_problem(Draw& draw) {
   draw_layout(draw, p);
   draw_scores(draw, p);
   draw_visible(draw, p);
+  if (draw.one_in(2)) p.heads = draw.choice<Heads>(kHeadsNames);
   if (draw.one_in(3)) p.lse = draw.choice<Lse>(kLseNames);
   return p;
 }
