@@ -71,6 +71,8 @@ class CommandLine(unittest.TestCase):
                 *verify, "--M", "8", "--query_begin", "-9"],
             "window must be -1 or at least 0, not -2": [*verify, "--window", "-2"],
             "softcap must be finite and at least 0": [*verify, "--softcap", "-3"],
+            "q_len must have one length per batch, not 3 for B = 1": [*verify, "--q_len", "1:2:3"],
+            "kv_len must lie between 0 and N, not 9": [*verify, "--N", "8", "--kv_len", "9"],
             "mask must be one of": [*verify, "--mask", "casual"],
             "must be like B4H8": [*verify, "--shape", "B4X"],
             "--where": [*verify, "--where", "M <"],

@@ -162,6 +162,36 @@ TEST(Suites, EveryCaseIsValidAndReadmeHasItsCells) {
   }
 }
 
+TEST(Contract, RefusesLengthsOutOfRange) {
+  EXPECT_EQ(refusal({.B = 2, .M = 8, .q_len = {8}}),
+            "q_len must have one length per batch, not 1 for B = 2");
+  EXPECT_EQ(refusal({.B = 2, .M = 8, .q_len = {8, 9}}), "q_len must lie between 0 and M, not 9");
+  EXPECT_EQ(refusal({.B = 2, .N = 8, .kv_len = {-1, 3}}),
+            "kv_len must lie between 0 and N, not -1");
+  EXPECT_TRUE(ColReduce::validate({.B = 2, .M = 8, .N = 8, .q_len = {0, 8}, .kv_len = {8, 0}}));
+}
+
+TEST(Contract, PartsAreTheSequencesThatHaveSomething) {
+  const Problem p{.B = 4,
+                  .H = 2,
+                  .M = 8,
+                  .N = 6,
+                  .D = 4,
+                  .query_begin = -3,
+                  .q_len = {8, 0, 2, 5},
+                  .kv_len = {6, 6, 1, 0}};
+  const auto parts = ColReduce::parts(p);
+  ASSERT_EQ(parts.size(), 2u) << "one has no query, one no key";
+  EXPECT_EQ(parts[0].problem.contributing().begin, 5);
+  EXPECT_EQ(parts[1].batch, 2);
+  EXPECT_EQ(parts[1].problem.M, 2);
+  EXPECT_EQ(parts[1].problem.N, 1);
+  EXPECT_EQ(parts[1].problem.contributing().begin, 0) << "of two queries the last three are both";
+  const Work work = ColReduce::work(p);
+  EXPECT_EQ(work.exponentials, 2 * (3 * 6 + 2 * 1));
+  EXPECT_EQ(work.bytes, 2 * (3 + 6 + 2 + 1) * 4 * 2 + 4 * 2 * 6 * 4);
+}
+
 TEST(Contract, OutputsHaveOneHeadPerCombination) {
   const auto shape = [](Heads heads) {
     return ColReduce::tensor_specs({.B = 2, .H = 6, .H_kv = 3, .N = 5, .heads = heads})[2].shape;

@@ -20,6 +20,8 @@ class DirectFormula {
     std::vector<double> out;
     lse_.clear();
     for (std::int64_t b = 0; b < p_.B; ++b) {
+      M_ = p_.q_len.empty() ? p_.M : p_.q_len[static_cast<std::size_t>(b)];
+      N_ = p_.kv_len.empty() ? p_.N : p_.kv_len[static_cast<std::size_t>(b)];
       for (std::int64_t first = 0; first < p_.H; first += combined()) {
         const std::vector<long double> column = combine(b, first);
         for (const long double value : column) out.push_back(static_cast<double>(value));
@@ -48,17 +50,17 @@ class DirectFormula {
   }
 
   bool contributes(std::int64_t m) const {
-    const std::int64_t begin = p_.query_begin < 0 ? p_.M + p_.query_begin : p_.query_begin;
-    return m >= begin && (p_.query_end == -1 || m < p_.query_end);
+    const std::int64_t begin = p_.query_begin < 0 ? M_ + p_.query_begin : p_.query_begin;
+    return m >= begin && m < M_ && (p_.query_end == -1 || m < p_.query_end);
   }
 
   bool visible(std::int64_t m, std::int64_t n) const {
-    if (p_.window >= 0 && n < m + (p_.N - p_.M) - p_.window) return false;
+    if (n >= N_ || (p_.window >= 0 && n < m + (N_ - M_) - p_.window)) return false;
     switch (p_.mask) {
       case Mask::kNone:
         return true;
       case Mask::kCausal:
-        return n <= m + (p_.N - p_.M);
+        return n <= m + (N_ - M_);
       case Mask::kCausalTopLeft:
         return n <= m;
     }
@@ -113,6 +115,8 @@ class DirectFormula {
   HostCase& case_;
   const ColReduce::Problem& p_;
   ColReduce::Tensors t_;
+  std::int64_t M_ = 0;  // of the sequence
+  std::int64_t N_ = 0;
   std::vector<double> lse_;  // [B, H, M]
 };
 

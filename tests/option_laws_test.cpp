@@ -257,6 +257,65 @@ TEST_P(OptionLaws, ANanInOneHeadReachesWhatItIsCombinedWith) {
   }
 }
 
+/// One batch of a case as a problem of its own, of `M` queries and `N` keys from the first on.
+HostCase alone(HostCase& whole, std::int64_t b, std::int64_t M, std::int64_t N) {
+  Problem p = whole.problem;
+  p.q_len.clear();
+  p.kv_len.clear();
+  p.B = 1;
+  p.M = M;
+  p.N = N;
+  HostCase own(p);
+  const ColReduce::Tensors from = whole.tensors();
+  const ColReduce::Tensors to = own.tensors();
+  for (std::int64_t d = 0; d < p.D; ++d) {
+    for (std::int64_t h = 0; h < p.H; ++h)
+      for (std::int64_t m = 0; m < M; ++m) own.set(to.q, 0, h, m, d, whole.get(from.q, b, h, m, d));
+    for (std::int64_t h = 0; h < p.key_heads(); ++h)
+      for (std::int64_t n = 0; n < N; ++n) own.set(to.k, 0, h, n, d, whole.get(from.k, b, h, n, d));
+  }
+  return own;
+}
+
+TEST_P(OptionLaws, PaddedBatchesEqualTheirSequencesAlone) {
+  for (const Mask mask : {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft}) {
+    HostCase padded({.B = 3,
+                     .H = 2,
+                     .M = 90,
+                     .N = 131,
+                     .D = 64,
+                     .reduction = Reduction::kMean,
+                     .mask = mask,
+                     .q_len = {90, 65, 7},
+                     .kv_len = {3, 131, 70}});
+    if (!takes(padded.problem)) GTEST_SKIP() << GetParam() << " takes no lengths";
+    const std::vector<float> out = run(padded);
+    for (std::size_t b = 0; b < 3; ++b) {
+      const std::int64_t N = padded.problem.kv_len[b];
+      HostCase own = alone(padded, static_cast<std::int64_t>(b), padded.problem.q_len[b], N);
+      const std::vector<float> expected = run(own);
+      for (std::size_t h = 0; h < 2; ++h) {
+        const auto keys = static_cast<std::size_t>(N);
+        const std::span<const float> row = std::span(out).subspan((b * 2 + h) * 131, 131);
+        expect_near(padded.problem, row.first(keys), std::span(expected).subspan(h * keys, keys));
+        for (const float value : row.subspan(keys)) EXPECT_EQ(value, 0) << "no such key";
+      }
+    }
+  }
+}
+
+TEST_P(OptionLaws, WhatLiesBeyondALengthIsNeverRead) {
+  HostCase c({.B = 2, .H = 2, .M = 70, .N = 90, .D = 64, .q_len = {70, 33}, .kv_len = {65, 90}});
+  if (!takes(c.problem)) GTEST_SKIP() << GetParam() << " takes no lengths";
+  const std::vector<float> before = run(c);
+  const ColReduce::Tensors t = c.tensors();
+  for (std::int64_t h = 0; h < 2; ++h) {
+    for (std::int64_t m = 33; m < 70; ++m) c.set(t.q, 1, h, m, 5, NAN);
+    for (std::int64_t n = 65; n < 90; ++n) c.set(t.k, 0, h, n, 5, NAN);
+  }
+  expect_same(c.problem, run(c), before);
+}
+
 INSTANTIATE_TEST_SUITE_P(Backends,
                          OptionLaws,
                          testing::ValuesIn(Evaluator::backend_ids()),

@@ -142,6 +142,35 @@ TEST(Oracle, HeadsAreCombinedAfterTheQueries) {
   }
 }
 
+TEST(Oracle, PaddedBatchesAgreeWithTheDirectFormula) {
+  for (const Mask mask : kMasks) {
+    for (const Lse lse : {Lse::kNone, Lse::kIn, Lse::kOut}) {
+      for (const MeanOver over : {MeanOver::kVisible, MeanOver::kAll}) {
+        Problem p{.B = 4,
+                  .H = 4,
+                  .H_kv = 2,
+                  .M = 7,
+                  .N = 9,
+                  .D = 4,
+                  .reduction = Reduction::kMean,
+                  .mask = mask,
+                  .mean_over = over,
+                  .query_begin = -5,
+                  .window = 6,
+                  .lse = lse,
+                  .heads = Heads::kGroup,
+                  .q_len = {7, 3, 0, 5},
+                  .kv_len = {9, 0, 4, 2}};
+        expect_direct(p);
+        p.kv_len.clear();
+        p.query_begin = 0;
+        p.query_end = 4;
+        expect_direct(p);
+      }
+    }
+  }
+}
+
 TEST(Oracle, GivenNormalisersNeedNotBeTheRowsOwn) {
   HostCase c({.H = 2, .M = 6, .N = 5, .D = 4, .mask = Mask::kCausal, .lse = Lse::kIn});
   const TensorView lse = c.tensors().lse;
@@ -301,6 +330,14 @@ TEST(Oracle, CpuAndGpuAgree) {
             .lse = Lse::kOut,
             .heads = Heads::kMax},
             Problem{.B = 2, .H = 6, .H_kv = 2, .M = 65, .N = 70, .D = 24, .heads = Heads::kGroup},
+            Problem{.B = 3,
+            .H = 2,
+            .M = 90,
+            .N = 131,
+            .D = 16,
+            .lse = Lse::kOut,
+            .q_len = {90, 0, 33},
+            .kv_len = {5, 131, 70}},
             Problem{.B = 300, .H = 250, .M = 2, .N = 3, .D = 5, .dtype = DType::kBF16}}) {
         Problem p = shape;
         p.mask = mask;

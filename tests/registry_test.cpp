@@ -63,12 +63,18 @@ TEST(Fields, TextSetsThemAndBadTextIsOneSentence) {
   EXPECT_EQ(problem->set("scale", "inf"), "scale must be a finite number or auto, not 'inf'");
   EXPECT_EQ(problem->set("k_strides", "1:2:3"),
             "k_strides must be four integers b:h:row:d or auto, not '1:2:3'");
+  EXPECT_EQ(problem->set("q_len", "5:3k:0"), "");
+  EXPECT_EQ(problem->set("kv_len", "5::0"),
+            "kv_len must be integers such as 5:3:8 or none, not '5::0'");
   EXPECT_EQ(problem->set("depth", "3"), "colreduce has no field 'depth'");
   std::map<std::string, FieldValue> fields;
   for (const FieldValue& field : problem->fields()) fields[field.name] = field;
   EXPECT_EQ(fields["N"].number, 16384);
   EXPECT_EQ(fields["q_strides"].text, "8:8:8:1");
   EXPECT_EQ(fields["H_kv"].number, 1) << "resolved to H";
+  EXPECT_EQ(fields["q_len"].text, "5:3072:0");
+  EXPECT_EQ(fields["kv_len"].text, "none");
+  EXPECT_EQ(problem->set("q_len", "none"), "");
 }
 
 TEST(Dispatch, HitsItsValueAndThrowsWithoutOne) {

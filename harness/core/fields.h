@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "harness/core/tensor_view.h"
@@ -19,7 +20,7 @@ namespace attn {
 inline constexpr double kAuto = std::numeric_limits<double>::quiet_NaN();
 
 /// Sizes are a problem's shape; every other kind is an option.
-enum class FieldKind : std::uint8_t { kSize, kInteger, kChoice, kReal, kStrides };
+enum class FieldKind : std::uint8_t { kSize, kInteger, kChoice, kReal, kStrides, kList };
 
 /// One field's name and value as text, with its place in rows and ids.
 struct FieldValue {
@@ -38,6 +39,17 @@ inline std::string strides_text(const Extents& strides) {
   for (const std::int64_t stride : strides) {
     if (!text.empty()) text += ':';
     text += std::to_string(stride);
+  }
+  return text;
+}
+
+/// The text of a list field: integers joined by ':' or "none".
+inline std::string list_text(const std::vector<std::int64_t>& list) {
+  if (list.empty()) return "none";
+  std::string text;
+  for (const std::int64_t value : list) {
+    if (!text.empty()) text += ':';
+    text += std::to_string(value);
   }
   return text;
 }
@@ -78,6 +90,9 @@ class FieldLister {
   }
   void strides(std::string_view name, std::string_view help, const Extents& value) {
     add(name, help, FieldKind::kStrides, strides_text(value));
+  }
+  void list(std::string_view name, std::string_view help, const std::vector<std::int64_t>& value) {
+    add(name, help, FieldKind::kList, list_text(value));
   }
   std::vector<FieldValue> values;
 
@@ -158,6 +173,19 @@ class FieldSetter {
       rest.remove_prefix(last ? rest.size() : colon + 1);
     }
     value = parsed;
+  }
+
+  void list(std::string_view name, std::string_view, std::vector<std::int64_t>& value) {
+    if (!matches(name)) return;
+    std::vector<std::int64_t> parsed;
+    for (std::string_view rest = text_; text_ != "none";) {
+      const std::size_t colon = rest.find(':');
+      if (!parse_size(rest.substr(0, colon), parsed.emplace_back()))
+        return fail("integers such as 5:3:8 or none");
+      if (colon == std::string_view::npos) break;
+      rest.remove_prefix(colon + 1);
+    }
+    value = std::move(parsed);
   }
 
   bool found = false;

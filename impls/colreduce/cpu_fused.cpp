@@ -18,9 +18,11 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <numbers>
 #include <string>
+#include <vector>
 
 #include "impls/colreduce/cpu_fused_tiles.h"
 #include "reference/colreduce/contract.h"
@@ -198,10 +200,16 @@ float divided(const Job& job, float total, std::int64_t n) {
   return static_cast<float>(static_cast<double>(total) / job.problem.divisor(n));
 }
 
+/// Row [N] or [M] of a dense fp32 tensor: of the output's head, or a query head's lse.
+float* fp32_row(const TensorView& tensor, std::int64_t bh) {
+  return static_cast<float*>(tensor.data) +
+         tensor.offset(bh / tensor.shape[1], bh % tensor.shape[1], 0);
+}
+
 /// lse = ln sum exp(score) of the block's queries, where the problem returns it.
 void store_lse(const Job& job, std::int64_t bh, const RowBlock& block, const RowStats& stats) {
   if (job.problem.lse != Lse::kOut) return;
-  float* lse = static_cast<float*>(job.tensors.lse.data) + bh * job.problem.M + block.m0;
+  float* lse = fp32_row(job.tensors.lse, bh) + block.m0;
   for (int row = 0; row < block.rows; ++row) {
     const auto r = static_cast<std::size_t>(row);
     const float lse_log2 = stats.row_max[r] - std::log2(stats.inverse_sum[r]);
@@ -209,21 +217,11 @@ void store_lse(const Job& job, std::int64_t bh, const RowBlock& block, const Row
   }
 }
 
-/// lse = -inf for the queries that do not contribute.
-void clear_lse(const Job& job) {
-  if (job.problem.lse != Lse::kOut) return;
-  for (std::int64_t bh = 0; bh < job.heads(); ++bh) {
-    float* lse = static_cast<float*>(job.tensors.lse.data) + bh * job.problem.M;
-    std::fill(lse, lse + job.queries.begin, -kInfinity);
-    std::fill(lse + job.queries.end, lse + job.problem.M, -kInfinity);
-  }
-}
-
 /// One head on one thread; the output row [N] in fp32 is the accumulator.
 void reduce_head(const Job& job, std::int64_t bh, Scratch& scratch) {
   const Head head = head_of(job, bh);
   const std::int64_t N = job.problem.N;
-  float* out = static_cast<float*>(job.tensors.out.data) + bh * N;
+  float* out = fp32_row(job.tensors.out, bh);
   std::fill_n(out, N, 0.0f);
   for (std::int64_t index = 0; index < job.row_blocks(); ++index) {
     const RowBlock block = row_block(job, index);
@@ -282,7 +280,7 @@ RowStats known_stats(const Job& job,
                      const Workspace& workspace) {
   RowStats stats{};
   if (job.problem.lse == Lse::kIn) {
-    const float* lse = static_cast<const float*>(job.tensors.lse.data) + bh * job.problem.M;
+    const float* lse = fp32_row(job.tensors.lse, bh);
     for (int row = 0; row < block.rows; ++row) {
       const auto r = static_cast<std::size_t>(row);
       const float given = lse[block.m0 + row];
@@ -342,8 +340,10 @@ void reduce_columns(const Job& job,
     for (std::size_t n = 0; n < totals.size(); ++n)
       totals[n] = merge(totals[n], columns[n], job.problem.heads == Heads::kMax);
   }
+  const TensorView& out = job.tensors.out;
+  const std::int64_t at = out.offset(out_head / out.shape[1], out_head % out.shape[1], n0);
   for (int n = 0; n < count; ++n)
-    store_element(job.tensors.out.data, job.tensors.out.dtype, out_head * job.problem.N + n0 + n,
+    store_element(out.data, out.dtype, at + n,
                   divided(job, totals[static_cast<std::size_t>(n)], n0 + n));
 }
 
@@ -410,28 +410,52 @@ bool by_heads(const Job& job) {
 
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
-std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
-  const Job job = make_job(p, {}, device);
-  if (by_heads(job) || p.lse == Lse::kIn) return 0;
+std::size_t workspace_bytes(const Job& job) {
+  if (by_heads(job) || job.problem.lse == Lse::kIn) return 0;
   return static_cast<std::size_t>(job.heads() * job.queries.count()) * 2 * sizeof(float);
+}
+
+/// Parts follow each other: the largest one's.
+std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
+  std::size_t bytes = 0;
+  for (const ColReduce::Part& part : ColReduce::parts(p))
+    bytes = std::max(bytes, workspace_bytes(make_job(part.problem, {}, device)));
+  return bytes;
+}
+
+std::string note_of(const Job& job) {
+  return std::string(job.kernels.instructions) + ", " + std::to_string(job.block_rows) +
+         " queries x " + std::to_string(job.slab_keys()) + " keys, " +
+         (by_heads(job) ? "one head a thread" : "two phases");
+}
+
+/// What no work unit writes: rows of an lse that do not contribute, columns beyond a length.
+void clear_outputs(const Problem& p, const Tensors& tensors) {
+  if (p.lse == Lse::kOut)
+    std::fill_n(static_cast<float*>(tensors.lse.data), p.B * p.H * p.M, -kInfinity);
+  if (p.is_ragged())
+    std::memset(tensors.out.data, 0,
+                static_cast<std::size_t>(p.B * p.out_heads() * p.N) * size_of(p.out_dtype));
 }
 
 Launch plan(const Problem& p,
             const Tensors& tensors,
             Workspace workspace,
             const DeviceInfo& device) {
-  const Job job = make_job(p, tensors, device);
-  const bool whole_heads = by_heads(job);
+  std::vector<Job> jobs;
+  for (const ColReduce::Part& part : ColReduce::parts(p))
+    jobs.push_back(make_job(part.problem, part.slice(tensors), device));
   Launch launch;
-  launch.note = std::string(job.kernels.instructions) + ", " + std::to_string(job.block_rows) +
-                " queries x " + std::to_string(job.slab_keys()) + " keys, " +
-                (whole_heads ? "one head a thread" : "two phases");
-  launch.enqueue = [job, workspace, whole_heads](Stream) {
-    clear_lse(job);
-    if (whole_heads) {
-      run_by_heads(job);
-    } else {
-      run_in_two_phases(job, workspace);
+  launch.note =
+      p.is_ragged() ? std::to_string(jobs.size()) + " sequences in turn" : note_of(jobs.front());
+  launch.enqueue = [p, tensors, jobs, workspace](Stream) {
+    clear_outputs(p, tensors);
+    for (const Job& job : jobs) {
+      if (by_heads(job)) {
+        run_by_heads(job);
+      } else {
+        run_in_two_phases(job, workspace);
+      }
     }
   };
   return launch;

@@ -15,8 +15,10 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "harness/core/cuda_check.h"
 #include "impls/colreduce/fused_simt.h"
@@ -54,15 +56,36 @@ Support supports(const Problem& p, const DeviceInfo&) {
   return Support::yes();
 }
 
+/// Parts follow each other: the largest one's.
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo&) {
   if (p.lse == Lse::kIn) return 0;
-  return static_cast<std::size_t>(p.B * p.H * p.contributing().count()) * sizeof(float);
+  std::int64_t queries = 0;  // of the parts' heads
+  for (const ColReduce::Part& part : ColReduce::parts(p))
+    queries = std::max(queries, part.problem.B * p.H * part.problem.contributing().count());
+  return static_cast<std::size_t>(queries) * sizeof(float);
 }
 
-Launch plan(const Problem& p,
+/// Both passes, bound to a problem that is not ragged.
+struct Passes {
+  SimtKernels kernels;
+  SimtParams params;
+  unsigned row_ctas;  // 0: the lse is given
+  unsigned column_ctas;
+
+  void enqueue(cudaStream_t stream) const {
+    if (row_ctas > 0) {
+      kernels.row<<<row_ctas, kSimtThreads, 0, stream>>>(params);
+      CUDA_CHECK_LAUNCH();
+    }
+    kernels.column<<<column_ctas, kSimtThreads, 0, stream>>>(params);
+    CUDA_CHECK_LAUNCH();
+  }
+};
+
+Passes bind(const Problem& p,
             const ColReduce::Tensors& tensors,
             Workspace workspace,
-            const DeviceInfo&) {
+            const SimtKernels& kernels) {
   const bool given = p.lse == Lse::kIn;
   const RowRange rows = p.lse == Lse::kOut ? RowRange{0, p.M} : p.contributing();
   const SimtParams params{
@@ -82,28 +105,59 @@ Launch plan(const Problem& p,
       .lse_log2 = given ? nullptr : static_cast<float*>(workspace.data),
       .given_lse = given ? static_cast<const float*>(tensors.lse.data) : nullptr,
       .lse = p.lse == Lse::kOut ? static_cast<float*>(tensors.lse.data) : nullptr,
+      .lse_pitch = tensors.lse.strides[1],
       .out = tensors.out.data,
+      .out_pitch = tensors.out.strides[1],
       .out_dtype = p.out_dtype,
       .reduction = p.reduction,
       .mean_over = p.mean_over,
       .averaged = p.heads == Heads::kMean ? static_cast<float>(p.H) : 1.0f};
-  const bool vectors = has_vector_rows(tensors.q) && has_vector_rows(tensors.k);
+  return {kernels, params, given ? 0 : static_cast<unsigned>(cta_count(p, rows.count())),
+          static_cast<unsigned>(cta_count(p, p.N) / p.combined_heads())};
+}
+
+__global__ void fill_kernel(float* data, std::int64_t count, float value) {
+  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+  std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  for (; i < count; i += step) data[i] = value;
+}
+
+/// What no part of a ragged problem writes.
+void clear_outputs(const Problem& p, const ColReduce::Tensors& tensors, cudaStream_t stream) {
+  const std::int64_t elements = p.B * p.out_heads() * p.N;
+  CUDA_CHECK(cudaMemsetAsync(tensors.out.data, 0,
+                             static_cast<std::size_t>(elements) * size_of(p.out_dtype), stream));
+  if (p.lse != Lse::kOut) return;
+  constexpr int kCtas = 256;
+  fill_kernel<<<kCtas, kSimtThreads, 0, stream>>>(static_cast<float*>(tensors.lse.data),
+                                                  p.B * p.H * p.M, -INFINITY);
+  CUDA_CHECK_LAUNCH();
+}
+
+Launch plan(const Problem& p,
+            const ColReduce::Tensors& tensors,
+            Workspace workspace,
+            const DeviceInfo&) {
+  const std::vector<ColReduce::Part> parts = ColReduce::parts(p);
+  const auto sliced = [&](const ColReduce::Part& part) { return part.slice(tensors); };
+  const bool vectors = std::all_of(parts.begin(), parts.end(), [&](const ColReduce::Part& part) {
+    const ColReduce::Tensors own = sliced(part);
+    return has_vector_rows(own.q) && has_vector_rows(own.k);
+  });
   const SimtKernels kernels = takes_plain_only(p) ? simt_plain_kernels(p.dtype, vectors)
                                                   : simt_option_kernels(p.dtype, vectors);
-  const auto row_ctas = static_cast<unsigned>(cta_count(p, rows.count()));
-  const auto column_ctas = static_cast<unsigned>(cta_count(p, p.N) / p.combined_heads());
+  std::vector<Passes> passes;
+  for (const ColReduce::Part& part : parts)
+    passes.push_back(bind(part.problem, sliced(part), workspace, kernels));
+
   Launch launch;
   launch.note = vectors ? "16-byte loads" : "scalar loads";
-  if (!given) launch.kernels.push_back({reinterpret_cast<const void*>(kernels.row), 0});
+  if (p.lse != Lse::kIn) launch.kernels.push_back({reinterpret_cast<const void*>(kernels.row), 0});
   launch.kernels.push_back({reinterpret_cast<const void*>(kernels.column), 0});
-  launch.enqueue = [=](Stream stream) {
+  launch.enqueue = [p, tensors, passes](Stream stream) {
     const auto handle = static_cast<cudaStream_t>(stream.handle);
-    if (!given) {
-      kernels.row<<<row_ctas, kSimtThreads, 0, handle>>>(params);
-      CUDA_CHECK_LAUNCH();
-    }
-    kernels.column<<<column_ctas, kSimtThreads, 0, handle>>>(params);
-    CUDA_CHECK_LAUNCH();
+    if (p.is_ragged()) clear_outputs(p, tensors, handle);
+    for (const Passes& part : passes) part.enqueue(handle);
   };
   return launch;
 }

@@ -26,9 +26,11 @@ struct SimtParams {
   float cap_scale;   // what tanh takes of a dot product
   RowRange rows;     // that pass 1 works on: the contributing queries, or all to return their lse
   float* lse_log2;   // [B, H, contributing queries]; null: given_lse
-  const float* given_lse;  // [B, H, M], natural logarithm
-  float* lse;              // [B, H, M], natural logarithm; null: not asked for
-  void* out;               // [B, H / combined, N]
+  const float* given_lse;  // [B, H, M], natural logarithm, heads lse_pitch apart
+  float* lse;              // the same, written; null: not asked for
+  std::int64_t lse_pitch;
+  void* out;  // [B, H / combined, N], heads out_pitch apart with options, else dense
+  std::int64_t out_pitch;
   DType out_dtype;
   Reduction reduction;
   MeanOver mean_over;

@@ -133,7 +133,7 @@ __device__ inline float natural(const OnlineSoftmax& row) {
 template <bool kOptions>
 __device__ float normaliser(const SimtParams& p, std::int64_t bh, std::int64_t m) {
   if (!kOptions || p.lse_log2) return p.lse_log2[bh * p.queries.count() + m - p.queries.begin];
-  const float given = p.given_lse[bh * p.mask.M + m];
+  const float given = p.given_lse[bh * p.lse_pitch + m];
   return isinf(given) ? INFINITY : given * static_cast<float>(kLog2E);
 }
 
@@ -185,7 +185,7 @@ __global__ void __launch_bounds__(kThreads) row_pass(const SimtParams p) {
     if (lane != 0 || m >= p.rows.end) continue;
     const bool own = !kOptions || (m >= p.queries.begin && m < p.queries.end);
     if (own) p.lse_log2[bh * p.queries.count() + m - p.queries.begin] = rows[i].lse_log2();
-    if (kOptions && p.lse) p.lse[bh * p.mask.M + m] = own ? natural(rows[i]) : -INFINITY;
+    if (kOptions && p.lse) p.lse[bh * p.lse_pitch + m] = own ? natural(rows[i]) : -INFINITY;
   }
 }
 
@@ -280,7 +280,8 @@ __global__ void __launch_bounds__(kThreads) column_pass(const SimtParams p) {
   for (int i = 0; i < kKept; ++i) {
     const std::int64_t n = n0 + slot * kKept + i;
     if (lane == 0 && n < N)
-      store_rounded(p.out, p.out_dtype, out_head * N + n, totals[i] / divisor_of<kOptions>(p, n));
+      store_rounded(p.out, p.out_dtype, out_head * (kOptions ? p.out_pitch : N) + n,
+                    totals[i] / divisor_of<kOptions>(p, n));
   }
 }
 

@@ -80,7 +80,6 @@ at::Tensor weights_of(const Problem& p, const at::Tensor& scores, const at::Tens
   }
   at::Tensor computed = scores.to(at::kFloat).logsumexp(-1);
   computed.masked_fill_(computed == kInfinity, std::numeric_limits<double>::quiet_NaN());
-  lse.fill_(-kInfinity);
   own.copy_(computed);
   return scores.softmax(-1);
 }
@@ -129,8 +128,8 @@ at::Tensor combine_heads(const Problem& p, const at::Tensor& columns) {
   return p.heads == Heads::kMean ? sum / static_cast<double>(p.H) : sum;
 }
 
-void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space) {
-  const c10::InferenceMode no_autograd;
+/// Of a problem that is not ragged.
+void reduce_part(const Problem& p, const Tensors& tensors, MemorySpace space) {
   const RowRange rows = p.contributing();
   at::Tensor q = wrap(tensors.q, space).narrow(2, rows.begin, rows.count());
   at::Tensor k = wrap(tensors.k, space);
@@ -146,6 +145,15 @@ void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space)
   columns = combine_heads(p, columns);
   if (p.reduction == Reduction::kMean) columns = columns / divisors(p, columns);
   wrap(tensors.out, space).copy_(columns.unsqueeze(-1));
+}
+
+/// The parts one after the other, over outputs that hold what no part writes.
+void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space) {
+  const c10::InferenceMode no_autograd;
+  if (p.is_ragged()) wrap(tensors.out, space).zero_();
+  if (p.lse == Lse::kOut) wrap(tensors.lse, space).fill_(-kInfinity);
+  for (const ColReduce::Part& part : ColReduce::parts(p))
+    reduce_part(part.problem, part.slice(tensors), space);
 }
 
 /// LibTorch reports a full CPU as a plain error, with the allocator's name in the text.

@@ -9,6 +9,7 @@ namespace attn::colreduce {
 /// Yes where every field that a plain column reduction does without is left at its default; else no
 /// with the first such field.
 inline Support takes_plain_only(const ColReduce::Problem& p) {
+  if (p.is_ragged()) return Support::no("all sequences must have M queries and N keys");
   if (p.contributing().count() != p.M)
     return Support::no("query_begin and query_end must leave all queries");
   if (p.window >= 0) return Support::no("window must be -1");

@@ -64,6 +64,10 @@ struct ColReduce {
     double softcap = 0;             ///< c > 0: scores become c tanh(score / c); 0: off
     Lse lse = Lse::kNone;
     Heads heads = Heads::kEach;
+    /// Padded batches: lengths of each batch's sequence, in [0, M] and [0, N]; empty: M and N. What
+    /// lies beyond does not exist.
+    std::vector<std::int64_t> q_len{};
+    std::vector<std::int64_t> kv_len{};
 
     std::int64_t key_heads() const { return H_kv == 0 ? H : H_kv; }
     /// The key head that query head h attends to.
@@ -72,6 +76,9 @@ struct ColReduce {
     std::int64_t out_heads() const;
     std::int64_t combined_heads() const { return H / out_heads(); }
     double scale_value() const;
+    /// Whether sequences differ in length: what they make of the problem then are its parts.
+    bool is_ragged() const { return !q_len.empty() || !kv_len.empty(); }
+    /// Of a problem that is not ragged, as everything below.
     AttentionMask attention_mask() const { return AttentionMask::make(mask, M, N, window); }
     /// The queries that contribute; no others are reduced or need be computed. Never empty.
     RowRange contributing() const;
@@ -103,6 +110,8 @@ struct ColReduce {
       visit.real("softcap", "c of c tanh(score / c); 0 is off", self.softcap);
       visit.choice("lse", "normaliser of the rows: an input, or an output", self.lse, kLseNames);
       visit.choice("heads", "over the query heads", self.heads, kHeadsNames);
+      visit.list("q_len", "queries of each batch, such as 5:3:8; none: M", self.q_len);
+      visit.list("kv_len", "keys of each batch; none: N", self.kv_len);
     }
   };
 
@@ -116,6 +125,24 @@ struct ColReduce {
     TensorView lse{};
   };
 
+  /// One sequence of a ragged problem as a problem of its own, with one batch and no lengths; or a
+  /// whole problem that is not ragged.
+  struct Part {
+    Problem problem;
+    std::int64_t batch = 0;    ///< of the tensors
+    std::int64_t q_first = 0;  ///< its first row of q there
+    std::int64_t k_first = 0;
+
+    /// Views of its own elements.
+    Tensors slice(const Tensors& whole) const;
+  };
+  /// The parts that have queries to reduce and keys. No other element of an output is any part's: it
+  /// is 0 in `out`, and -inf in an lse.
+  static std::vector<Part> parts(const Problem&);
+  /// Of a ragged problem: the part that column n of a batch is in, or ends before; empty where there
+  /// is none.
+  static std::optional<Part> part_of(const Problem&, std::int64_t batch, std::int64_t n);
+
   /// The fp64 answer with the sums that every error bound is made of, per output element: those of
   /// `out`, then those of an lse output, whose `drift` and `stored` are those of its logarithm. For sum and mean `value` is the reduction and the others are sums over the queries before the
   /// division; for max they are the largest term.
@@ -125,7 +152,13 @@ struct ColReduce {
     std::vector<float> stored;  ///< p_ij (|s_ij| + sum_k p_ik |s_ik|): per unit of score rounding
     std::vector<float> square;  ///< p_ij^2: random walk of roundings of p
 
-    explicit Reference(std::size_t size) : value(size), drift(size), stored(size), square(size) {}
+    /// Of the size of the outputs, as if nothing had any weight.
+    explicit Reference(const Problem&);
+    /// Of [B, H, N] columns, before of_heads.
+    static Reference of_columns(const Problem&);
+    /// Takes the answer of a part of the problem.
+    void insert(const Problem&, const Part&, const Reference&);
+    Reference(std::int64_t outputs, std::int64_t lses);
     /// What the problem makes of its heads' columns: `value` [B, H, N] before any division, and the
     /// other sums likewise; what lies behind, of an lse, stays behind the smaller output.
     static Reference of_heads(const Problem&, Reference heads);

@@ -172,12 +172,13 @@ struct Head {
   }
 };
 
-}  // namespace
+using Reference = ColReduce::Reference;
 
-ColReduce::Reference ColReduce::oracle(const Problem& p, const Tensors& tensors) {
+/// The answer of a problem that is not ragged.
+Reference answer(const ColReduce::Problem& p, const ColReduce::Tensors& tensors) {
   const std::int64_t heads = p.B * p.H;
   const std::int64_t outputs = heads * p.N;
-  Reference reference(static_cast<std::size_t>(outputs + (p.lse == Lse::kOut ? heads * p.M : 0)));
+  Reference reference = Reference::of_columns(p);
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t bh = 0; bh < heads; ++bh) {
     const Head head(p, tensors, bh / p.H, bh % p.H);
@@ -206,17 +207,33 @@ ColReduce::Reference ColReduce::oracle(const Problem& p, const Tensors& tensors)
   return Reference::of_heads(p, std::move(reference));
 }
 
-void ColReduce::write_given(const Problem& p, const Tensors& tensors) {
-  if (p.lse != Lse::kIn) return;
+/// Writes the lse of a problem that is not ragged, of its contributing queries.
+void write_lse(const ColReduce::Problem& p, const ColReduce::Tensors& tensors) {
   const RowRange queries = p.contributing();
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t bh = 0; bh < p.B * p.H; ++bh) {
     const Head head(p, tensors, bh / p.H, bh % p.H);
-    float* lse = static_cast<float*>(tensors.lse.data) + bh * p.M;
-    std::fill_n(lse, p.M, -std::numeric_limits<float>::infinity());
     for (std::int64_t m = queries.begin; m < queries.end; ++m)
-      lse[m] = static_cast<float>(head.normalised(m, head.scores(m)).lse());
+      store_element(tensors.lse.data, tensors.lse.dtype, tensors.lse.offset(bh / p.H, bh % p.H, m),
+                    static_cast<float>(head.normalised(m, head.scores(m)).lse()));
   }
+}
+
+}  // namespace
+
+ColReduce::Reference ColReduce::oracle(const Problem& p, const Tensors& tensors) {
+  if (!p.is_ragged()) return answer(p, tensors);
+  Reference reference(p);
+  for (const Part& part : parts(p))
+    reference.insert(p, part, answer(part.problem, part.slice(tensors)));
+  return reference;
+}
+
+void ColReduce::write_given(const Problem& p, const Tensors& tensors) {
+  if (p.lse != Lse::kIn) return;
+  std::fill_n(static_cast<float*>(tensors.lse.data), p.B * p.H * p.M,
+              -std::numeric_limits<float>::infinity());
+  for (const Part& part : parts(p)) write_lse(part.problem, part.slice(tensors));
 }
 
 }  // namespace attn

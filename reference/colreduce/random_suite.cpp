@@ -78,6 +78,19 @@ void draw_visible(Draw& draw, Problem& p) {
   if (draw.one_in(4)) p.query_end = draw.between(p.contributing().begin + 1, p.M);
 }
 
+std::vector<std::int64_t> draw_lengths(Draw& draw, std::int64_t count, std::int64_t most) {
+  std::vector<std::int64_t> lengths;
+  for (std::int64_t i = 0; i < count; ++i)
+    lengths.push_back(draw.one_in(4) ? most * draw.between(0, 1) : draw.between(0, most));
+  return lengths;
+}
+
+/// Sequences of different lengths.
+void draw_lengths(Draw& draw, Problem& p) {
+  if (draw.one_in(2)) p.q_len = draw_lengths(draw, p.B, p.M);
+  if (draw.one_in(2)) p.kv_len = draw_lengths(draw, p.B, p.N);
+}
+
 Problem draw_problem(Draw& draw) {
   Problem p;
   draw_shape(draw, p);
@@ -89,6 +102,7 @@ Problem draw_problem(Draw& draw) {
   draw_scores(draw, p);
   draw_visible(draw, p);
   if (draw.one_in(2)) p.heads = draw.choice<Heads>(kHeadsNames);
+  if (draw.one_in(3)) draw_lengths(draw, p);
   if (draw.one_in(3)) p.lse = draw.choice<Lse>(kLseNames);
   return p;
 }

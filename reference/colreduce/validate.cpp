@@ -1,0 +1,136 @@
+// What a problem of the column reduction must hold, one clear sentence each.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "reference/colreduce/contract.h"
+
+namespace attn {
+namespace {
+
+using Problem = ColReduce::Problem;
+
+/// product *= factor; false when it leaves int64.
+bool multiply(std::int64_t& product, std::int64_t factor) {
+  return !__builtin_mul_overflow(product, factor, &product);
+}
+
+/// Whether shape and strides of a tensor keep every byte offset inside int64, with room to spare.
+bool addressable(const Extents& shape, const Extents& strides) {
+  std::int64_t span = 16;  // bytes per element, generously
+  std::int64_t elements = 16;
+  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
+    std::int64_t reach = 16;
+    if (!multiply(elements, shape[axis]) || !multiply(reach, shape[axis]) ||
+        !multiply(reach, std::max<std::int64_t>(strides[axis], 1)) ||
+        __builtin_add_overflow(span, reach, &span))
+      return false;
+  }
+  return true;
+}
+
+/// Whether no two elements share memory, apart from repeats along axes of stride 0.
+bool disjoint(const Extents& shape, const Extents& strides) {
+  std::array<std::pair<std::int64_t, std::int64_t>, kMaxRank> axes;  // stride, extent
+  for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = {strides[i], shape[i]};
+  std::sort(axes.begin(), axes.end());
+  std::int64_t occupied = 1;
+  for (const auto& [stride, extent] : axes) {
+    if (stride == 0 || extent == 1) continue;
+    if (stride < occupied) return false;
+    occupied = stride * extent;
+  }
+  return true;
+}
+
+Support validate_strides(std::string_view name, const Extents& shape, const Extents& strides) {
+  if (strides == Extents{}) return Support::yes();
+  if (strides[3] != 1)
+    return Support::no(std::string(name) + " must have a D stride of 1, not " +
+                       std::to_string(strides[3]));
+  if (std::any_of(strides.begin(), strides.end(), [](std::int64_t s) { return s < 0; }))
+    return Support::no(std::string(name) + " must not be negative");
+  if (!addressable(shape, strides))
+    return Support::no(std::string(name) + " overflows 64-bit addresses");
+  if (!disjoint(shape, strides))
+    return Support::no(std::string(name) + " must not make elements overlap (0 repeats an axis)");
+  return Support::yes();
+}
+
+bool sizes_fit(const Problem& p) {
+  std::int64_t pairs = 1;
+  std::int64_t row = 3;
+  if (!multiply(pairs, p.B) || !multiply(pairs, p.H) || !multiply(pairs, p.M) ||
+      !multiply(pairs, p.N) || !multiply(row, p.H) || !multiply(row, p.D))
+    return false;
+  for (const std::int64_t rows : {p.M, p.N}) {  // a row of the widest layout bounds every stride
+    std::int64_t batch = row;
+    if (!multiply(batch, rows)) return false;
+    if (!addressable({p.B, p.H, rows, p.D}, {batch, batch, row, 1})) return false;
+  }
+  return true;
+}
+
+Support validate_query_range(const Problem& p) {
+  if (p.query_begin < -p.M || p.query_begin >= p.M)
+    return Support::no("query_begin must be at least -M and below M, not " +
+                       std::to_string(p.query_begin));
+  if (p.query_end != -1 && (p.query_end < 1 || p.query_end > p.M))
+    return Support::no("query_end must be -1 or lie between 1 and M, not " +
+                       std::to_string(p.query_end));
+  const RowRange rows = p.contributing();
+  if (rows.begin >= rows.end)
+    return Support::no("query_begin must be below query_end, not " + std::to_string(rows.begin) +
+                       " and " + std::to_string(rows.end));
+  return Support::yes();
+}
+
+/// Lengths of padded batches: one a batch, each from 0 to `rows`.
+Support validate_lengths(const std::string& name,
+                         const std::vector<std::int64_t>& lengths,
+                         std::int64_t batches,
+                         std::string_view rows_name,
+                         std::int64_t rows) {
+  if (lengths.empty()) return Support::yes();
+  if (static_cast<std::int64_t>(lengths.size()) != batches)
+    return Support::no(name + " must have one length per batch, not " +
+                       std::to_string(lengths.size()) + " for B = " + std::to_string(batches));
+  for (const std::int64_t length : lengths) {
+    if (length < 0 || length > rows)
+      return Support::no(name + " must lie between 0 and " + std::string(rows_name) + ", not " +
+                         std::to_string(length));
+  }
+  return Support::yes();
+}
+
+}  // namespace
+
+Support ColReduce::validate(const Problem& p) {
+  const std::pair<const char*, std::int64_t> sizes[] = {
+      {"B", p.B}, {"H", p.H}, {"M", p.M}, {"N", p.N}, {"D", p.D}};
+  for (const auto& [name, value] : sizes) {
+    if (value < 1)
+      return Support::no(std::string(name) + " must be at least 1, not " + std::to_string(value));
+  }
+  if (p.H_kv < 0 || p.H % p.key_heads() != 0)
+    return Support::no("H must be a multiple of H_kv, not " + std::to_string(p.H) + " and " +
+                       std::to_string(p.H_kv));
+  if (std::isinf(p.scale)) return Support::no("scale must be finite");
+  if (!(p.softcap >= 0) || std::isinf(p.softcap))
+    return Support::no("softcap must be finite and at least 0 (0 is off)");
+  if (p.out_dtype != DType::kF32 && p.out_dtype != p.dtype)
+    return Support::no("out_dtype must be f32 or the input type");
+  if (!sizes_fit(p)) return Support::no("the shape overflows 64-bit addresses");
+  if (Support s = validate_query_range(p); !s) return s;
+  if (p.window < -1)
+    return Support::no("window must be -1 or at least 0, not " + std::to_string(p.window));
+  if (Support s = validate_lengths("q_len", p.q_len, p.B, "M", p.M); !s) return s;
+  if (Support s = validate_lengths("kv_len", p.kv_len, p.B, "N", p.N); !s) return s;
+  if (Support s = validate_strides("q_strides", {p.B, p.H, p.M, p.D}, p.q_strides); !s) return s;
+  return validate_strides("k_strides", {p.B, p.key_heads(), p.N, p.D}, p.k_strides);
+}
+
+}  // namespace attn
