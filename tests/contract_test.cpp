@@ -6,6 +6,8 @@
 #include <limits>
 #include <set>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 namespace attn {
 namespace {
@@ -169,6 +171,39 @@ TEST(Contract, RefusesLengthsOutOfRange) {
   EXPECT_EQ(refusal({.B = 2, .N = 8, .kv_len = {-1, 3}}),
             "kv_len must lie between 0 and N, not -1");
   EXPECT_TRUE(ColReduce::validate({.B = 2, .M = 8, .N = 8, .q_len = {0, 8}, .kv_len = {8, 0}}));
+}
+
+TEST(Contract, RefusesPrefixSumsThatPackNothing) {
+  const auto packed = [](std::vector<std::int64_t> cu_q, std::vector<std::int64_t> cu_k) {
+    return refusal({.M = 8, .N = 9, .cu_q = std::move(cu_q), .cu_k = std::move(cu_k)});
+  };
+  EXPECT_EQ(packed({0, 8}, {}), "cu_q and cu_k must have as many numbers, not 2 and 0");
+  EXPECT_EQ(packed({0, 4, 8}, {0, 9}), "cu_q and cu_k must have as many numbers, not 3 and 2");
+  EXPECT_EQ(packed({8}, {9}), "cu_q must begin with 0 and have one more number per sequence");
+  EXPECT_EQ(packed({1, 8}, {0, 9}), "cu_q must begin with 0 and have one more number per sequence");
+  EXPECT_EQ(packed({0, 5, 3, 8}, {0, 1, 2, 9}), "cu_q must never fall");
+  EXPECT_EQ(packed({0, 4, 8}, {0, -1, 9}), "cu_k must never fall");
+  EXPECT_EQ(packed({0, 7}, {0, 9}), "cu_q must end with M, not 7");
+  EXPECT_EQ(packed({0, 8}, {0, 10}), "cu_k must end with N, not 10");
+  EXPECT_EQ(packed({0, 8, 8}, {0, 0, 9}), "");
+  EXPECT_EQ(refusal({.B = 2, .M = 8, .N = 9, .cu_q = {0, 8}, .cu_k = {0, 9}}),
+            "B must be 1 where cu_q and cu_k pack sequences, not 2");
+  EXPECT_EQ(refusal({.M = 8, .N = 9, .q_len = {8}, .cu_q = {0, 8}, .cu_k = {0, 9}}),
+            "q_len and kv_len must be none where cu_q and cu_k pack sequences");
+}
+
+TEST(Contract, PartsOfAPackedProblemLieBehindEachOther) {
+  const Problem p{.M = 8, .N = 9, .D = 4, .cu_q = {0, 5, 5, 8}, .cu_k = {0, 2, 6, 9}};
+  const auto parts = ColReduce::parts(p);
+  ASSERT_EQ(parts.size(), 2u) << "one has no query";
+  EXPECT_EQ(parts[1].batch, 0);
+  EXPECT_EQ(parts[1].q_first, 5);
+  EXPECT_EQ(parts[1].k_first, 6);
+  EXPECT_EQ(parts[1].problem.M, 3);
+  EXPECT_EQ(ColReduce::part_of(p, 0, 1)->k_first, 0);
+  EXPECT_FALSE(ColReduce::part_of(p, 0, 2).has_value());
+  EXPECT_EQ(ColReduce::part_of(p, 0, 8)->k_first, 6);
+  EXPECT_EQ(ColReduce::work(p).exponentials, 5 * 2 + 3 * 3);
 }
 
 TEST(Contract, PartsAreTheSequencesThatHaveSomething) {

@@ -257,22 +257,20 @@ TEST_P(OptionLaws, ANanInOneHeadReachesWhatItIsCombinedWith) {
   }
 }
 
-/// One batch of a case as a problem of its own, of `M` queries and `N` keys from the first on.
-HostCase alone(HostCase& whole, std::int64_t b, std::int64_t M, std::int64_t N) {
-  Problem p = whole.problem;
-  p.q_len.clear();
-  p.kv_len.clear();
-  p.B = 1;
-  p.M = M;
-  p.N = N;
+/// One sequence of a case as a problem of its own, its rows copied.
+HostCase alone(HostCase& whole, const ColReduce::Part& part) {
+  Problem p = part.problem;
+  p.q_strides = p.k_strides = {};
   HostCase own(p);
-  const ColReduce::Tensors from = whole.tensors();
+  const ColReduce::Tensors from = part.slice(whole.tensors());
   const ColReduce::Tensors to = own.tensors();
   for (std::int64_t d = 0; d < p.D; ++d) {
     for (std::int64_t h = 0; h < p.H; ++h)
-      for (std::int64_t m = 0; m < M; ++m) own.set(to.q, 0, h, m, d, whole.get(from.q, b, h, m, d));
+      for (std::int64_t m = 0; m < p.M; ++m)
+        own.set(to.q, 0, h, m, d, whole.get(from.q, 0, h, m, d));
     for (std::int64_t h = 0; h < p.key_heads(); ++h)
-      for (std::int64_t n = 0; n < N; ++n) own.set(to.k, 0, h, n, d, whole.get(from.k, b, h, n, d));
+      for (std::int64_t n = 0; n < p.N; ++n)
+        own.set(to.k, 0, h, n, d, whole.get(from.k, 0, h, n, d));
   }
   return own;
 }
@@ -290,18 +288,56 @@ TEST_P(OptionLaws, PaddedBatchesEqualTheirSequencesAlone) {
                      .kv_len = {3, 131, 70}});
     if (!takes(padded.problem)) GTEST_SKIP() << GetParam() << " takes no lengths";
     const std::vector<float> out = run(padded);
-    for (std::size_t b = 0; b < 3; ++b) {
-      const std::int64_t N = padded.problem.kv_len[b];
-      HostCase own = alone(padded, static_cast<std::int64_t>(b), padded.problem.q_len[b], N);
+    for (const ColReduce::Part& part : ColReduce::parts(padded.problem)) {
+      HostCase own = alone(padded, part);
       const std::vector<float> expected = run(own);
+      const auto keys = static_cast<std::size_t>(part.problem.N);
       for (std::size_t h = 0; h < 2; ++h) {
-        const auto keys = static_cast<std::size_t>(N);
-        const std::span<const float> row = std::span(out).subspan((b * 2 + h) * 131, 131);
+        const auto head = static_cast<std::size_t>(part.batch) * 2 + h;
+        const std::span<const float> row = std::span(out).subspan(head * 131, 131);
         expect_near(padded.problem, row.first(keys), std::span(expected).subspan(h * keys, keys));
         for (const float value : row.subspan(keys)) EXPECT_EQ(value, 0) << "no such key";
       }
     }
   }
+}
+
+/// Lengths from one row to many tiles, and nothing between them.
+TEST_P(OptionLaws, PackedBatchesEqualTheirSequencesAlone) {
+  for (const Layout layout : {Layout::kHeadMajor, Layout::kRowMajor}) {
+    for (const Mask mask : {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft}) {
+      HostCase packed({.H = 4,
+                       .H_kv = 2,
+                       .M = 300,
+                       .N = 331,
+                       .D = 64,
+                       .mask = mask,
+                       .layout = layout,
+                       .cu_q = {0, 1, 200, 200, 265, 300},
+                       .cu_k = {0, 131, 132, 262, 300, 331}});
+      if (!takes(packed.problem)) GTEST_SKIP() << GetParam() << " takes no packed batches";
+      const std::vector<float> out = run(packed);
+      for (std::size_t n = 132; n < 262; ++n) EXPECT_EQ(out[n], 0) << "no query of its own";
+      for (const ColReduce::Part& part : ColReduce::parts(packed.problem)) {
+        HostCase own = alone(packed, part);
+        const std::vector<float> expected = run(own);
+        const auto keys = static_cast<std::size_t>(part.problem.N);
+        const auto first = static_cast<std::size_t>(part.k_first);
+        for (std::size_t h = 0; h < 4; ++h)
+          expect_near(packed.problem, std::span(out).subspan(h * 331 + first, keys),
+                      std::span(expected).subspan(h * keys, keys));
+      }
+    }
+  }
+}
+
+TEST_P(OptionLaws, OneSequenceIsThePlainProblem) {
+  HostCase plain({.H = 2, .M = 90, .N = 131, .D = 64, .mask = Mask::kCausal});
+  HostCase packed = plain;
+  packed.problem.cu_q = {0, 90};
+  packed.problem.cu_k = {0, 131};
+  if (!takes(packed.problem)) GTEST_SKIP() << GetParam() << " takes no packed batches";
+  expect_same(plain.problem, run(packed), run(plain));
 }
 
 TEST_P(OptionLaws, WhatLiesBeyondALengthIsNeverRead) {

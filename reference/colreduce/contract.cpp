@@ -83,13 +83,20 @@ Work work_of_part(const Problem& p) {
 /// Sequence `i` of a ragged problem; empty where nothing is reduced.
 std::optional<ColReduce::Part> sequence(const Problem& p, std::int64_t i) {
   const auto index = static_cast<std::size_t>(i);
-  ColReduce::Part part{.problem = p, .batch = i};
+  ColReduce::Part part{.problem = p};
   Problem& own = part.problem;
   own.B = 1;
-  own.M = p.q_len.empty() ? p.M : p.q_len[index];
-  own.N = p.kv_len.empty() ? p.N : p.kv_len[index];
-  own.q_len.clear();
-  own.kv_len.clear();
+  if (p.is_packed()) {
+    part.q_first = p.cu_q[index];
+    part.k_first = p.cu_k[index];
+    own.M = p.cu_q[index + 1] - part.q_first;
+    own.N = p.cu_k[index + 1] - part.k_first;
+  } else {
+    part.batch = i;
+    if (!p.q_len.empty()) own.M = p.q_len[index];
+    if (!p.kv_len.empty()) own.N = p.kv_len[index];
+  }
+  for (auto* list : {&own.q_len, &own.kv_len, &own.cu_q, &own.cu_k}) list->clear();
   own.query_begin = p.query_begin < 0 ? std::max<std::int64_t>(own.M + p.query_begin, 0)
                                       : std::min(p.query_begin, own.M);
   own.query_end = p.query_end < 0 ? own.M : std::min(p.query_end, own.M);
@@ -97,7 +104,9 @@ std::optional<ColReduce::Part> sequence(const Problem& p, std::int64_t i) {
   return part;
 }
 
-std::int64_t sequences(const Problem& p) { return p.B; }
+std::int64_t sequences(const Problem& p) {
+  return p.is_packed() ? static_cast<std::int64_t>(p.cu_q.size()) - 1 : p.B;
+}
 
 }  // namespace
 
@@ -166,8 +175,10 @@ std::vector<ColReduce::Part> ColReduce::parts(const Problem& p) {
 
 std::optional<ColReduce::Part> ColReduce::part_of(const Problem& p,
                                                   std::int64_t batch,
-                                                  std::int64_t) {
-  return sequence(p, batch);
+                                                  std::int64_t n) {
+  if (!p.is_packed()) return sequence(p, batch);
+  // The last sequence that begins at n or before: sequences without keys come before those with.
+  return sequence(p, std::upper_bound(p.cu_k.begin(), p.cu_k.end(), n) - p.cu_k.begin() - 1);
 }
 
 ColReduce::Tensors ColReduce::Part::slice(const Tensors& whole) const {

@@ -68,6 +68,10 @@ struct ColReduce {
     /// lies beyond does not exist.
     std::vector<std::int64_t> q_len{};
     std::vector<std::int64_t> kv_len{};
+    /// Packed batches: sequence i has rows [cu_q[i], cu_q[i + 1]) of q and [cu_k[i], cu_k[i + 1]) of k,
+    /// in tensors of one batch with M and N rows in all; empty: not packed.
+    std::vector<std::int64_t> cu_q{};
+    std::vector<std::int64_t> cu_k{};
 
     std::int64_t key_heads() const { return H_kv == 0 ? H : H_kv; }
     /// The key head that query head h attends to.
@@ -77,7 +81,8 @@ struct ColReduce {
     std::int64_t combined_heads() const { return H / out_heads(); }
     double scale_value() const;
     /// Whether sequences differ in length: what they make of the problem then are its parts.
-    bool is_ragged() const { return !q_len.empty() || !kv_len.empty(); }
+    bool is_ragged() const { return is_packed() || !q_len.empty() || !kv_len.empty(); }
+    bool is_packed() const { return !cu_q.empty(); }
     /// Of a problem that is not ragged, as everything below.
     AttentionMask attention_mask() const { return AttentionMask::make(mask, M, N, window); }
     /// The queries that contribute; no others are reduced or need be computed. Never empty.
@@ -112,6 +117,8 @@ struct ColReduce {
       visit.choice("heads", "over the query heads", self.heads, kHeadsNames);
       visit.list("q_len", "queries of each batch, such as 5:3:8; none: M", self.q_len);
       visit.list("kv_len", "keys of each batch; none: N", self.kv_len);
+      visit.list("cu_q", "where packed sequences begin and end in q, as 0:5:8; none", self.cu_q);
+      visit.list("cu_k", "the same in k", self.cu_k);
     }
   };
 

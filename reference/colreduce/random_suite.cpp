@@ -85,8 +85,24 @@ std::vector<std::int64_t> draw_lengths(Draw& draw, std::int64_t count, std::int6
   return lengths;
 }
 
-/// Sequences of different lengths.
-void draw_lengths(Draw& draw, Problem& p) {
+/// `count` + 1 numbers from 0 to `rows` that never fall.
+std::vector<std::int64_t> draw_prefix_sums(Draw& draw, std::int64_t count, std::int64_t rows) {
+  std::vector<std::int64_t> sums = draw_lengths(draw, count - 1, rows);
+  sums.push_back(0);
+  sums.push_back(rows);
+  std::sort(sums.begin(), sums.end());
+  return sums;
+}
+
+/// Sequences of different lengths, packed or padded.
+void draw_sequences(Draw& draw, Problem& p) {
+  if (draw.one_in(2)) {
+    p.B = 1;
+    const std::int64_t count = draw.between(1, 6);
+    p.cu_q = draw_prefix_sums(draw, count, p.M);
+    p.cu_k = draw_prefix_sums(draw, count, p.N);
+    return;
+  }
   if (draw.one_in(2)) p.q_len = draw_lengths(draw, p.B, p.M);
   if (draw.one_in(2)) p.kv_len = draw_lengths(draw, p.B, p.N);
 }
@@ -102,7 +118,7 @@ Problem draw_problem(Draw& draw) {
   draw_scores(draw, p);
   draw_visible(draw, p);
   if (draw.one_in(2)) p.heads = draw.choice<Heads>(kHeadsNames);
-  if (draw.one_in(3)) draw_lengths(draw, p);
+  if (draw.one_in(3)) draw_sequences(draw, p);
   if (draw.one_in(3)) p.lse = draw.choice<Lse>(kLseNames);
   return p;
 }

@@ -106,6 +106,34 @@ Support validate_lengths(const std::string& name,
   return Support::yes();
 }
 
+/// Prefix sums of packed sequences: from 0 to `rows`, never falling.
+Support validate_prefix_sums(const std::string& name,
+                             const std::vector<std::int64_t>& sums,
+                             std::string_view rows_name,
+                             std::int64_t rows) {
+  if (sums.size() < 2 || sums.front() != 0)
+    return Support::no(name + " must begin with 0 and have one more number per sequence");
+  if (!std::is_sorted(sums.begin(), sums.end())) return Support::no(name + " must never fall");
+  if (sums.back() != rows)
+    return Support::no(name + " must end with " + std::string(rows_name) + ", not " +
+                       std::to_string(sums.back()));
+  return Support::yes();
+}
+
+Support validate_packing(const Problem& p) {
+  if (p.cu_q.empty() && p.cu_k.empty()) return Support::yes();
+  if (p.cu_q.size() != p.cu_k.size())
+    return Support::no("cu_q and cu_k must have as many numbers, not " +
+                       std::to_string(p.cu_q.size()) + " and " + std::to_string(p.cu_k.size()));
+  if (!p.q_len.empty() || !p.kv_len.empty())
+    return Support::no("q_len and kv_len must be none where cu_q and cu_k pack sequences");
+  if (p.B != 1)
+    return Support::no("B must be 1 where cu_q and cu_k pack sequences, not " +
+                       std::to_string(p.B));
+  if (Support s = validate_prefix_sums("cu_q", p.cu_q, "M", p.M); !s) return s;
+  return validate_prefix_sums("cu_k", p.cu_k, "N", p.N);
+}
+
 }  // namespace
 
 Support ColReduce::validate(const Problem& p) {
@@ -129,6 +157,7 @@ Support ColReduce::validate(const Problem& p) {
     return Support::no("window must be -1 or at least 0, not " + std::to_string(p.window));
   if (Support s = validate_lengths("q_len", p.q_len, p.B, "M", p.M); !s) return s;
   if (Support s = validate_lengths("kv_len", p.kv_len, p.B, "N", p.N); !s) return s;
+  if (Support s = validate_packing(p); !s) return s;
   if (Support s = validate_strides("q_strides", {p.B, p.H, p.M, p.D}, p.q_strides); !s) return s;
   return validate_strides("k_strides", {p.B, p.key_heads(), p.N, p.D}, p.k_strides);
 }
