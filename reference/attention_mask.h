@@ -41,7 +41,8 @@ struct AttentionMask {
                                       std::int64_t N,
                                       std::int64_t window = -1) {
     const std::int64_t diagonal = mask == Mask::kNone ? N : mask == Mask::kCausal ? N - M : 0;
-    return {M, N, diagonal, window < 0 ? kUnlimited : N - M - window};
+    const bool cuts = window >= 0 && window < M + N;
+    return {M, N, diagonal, cuts ? N - M - window : kUnlimited};
   }
 
   ATTN_HOST_DEVICE constexpr bool visible(std::int64_t m, std::int64_t n) const {

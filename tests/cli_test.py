@@ -70,7 +70,7 @@ class CommandLine(unittest.TestCase):
             "query_begin must be at least -M and below M, not -9": [
                 *verify, "--M", "8", "--query_begin", "-9"],
             "window must be -1 or at least 0, not -2": [*verify, "--window", "-2"],
-            "softcap must be finite and at least 0": [*verify, "--softcap", "-3"],
+            "softcap must be 0 (off) or lie between": [*verify, "--softcap", "-3"],
             "q_len must have one length per batch, not 3 for B = 1": [*verify, "--q_len", "1:2:3"],
             "kv_len must lie between 0 and N, not 9": [*verify, "--N", "8", "--kv_len", "9"],
             "cu_q must never fall": [*verify, "--M", "8", "--N", "8", "--cu_q", "0:5:3:8",

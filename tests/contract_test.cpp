@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/host_case.h"
+
 namespace attn {
 namespace {
 
@@ -74,12 +76,38 @@ TEST(Contract, RefusesQueryRangesThatHoldNoQuery) {
 TEST(Contract, RefusesWindowsThatReachToTheRight) {
   EXPECT_EQ(refusal({.window = -2}), "window must be -1 or at least 0, not -2");
   EXPECT_TRUE(ColReduce::validate({.window = 0}));
+  const Problem wide{.M = 9, .N = 3, .window = std::numeric_limits<std::int64_t>::max()};
+  EXPECT_TRUE(ColReduce::validate(wide));
+  EXPECT_EQ(wide.attention_mask().key_begin(8), 0);
 }
 
 TEST(Contract, RefusesSoftCapsThatAreNoBound) {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  for (const double softcap : {-1.0, kInfinity, kAuto})
-    EXPECT_EQ(refusal({.softcap = softcap}), "softcap must be finite and at least 0 (0 is off)");
+  for (const double softcap : {-1.0, kInfinity, kAuto, 0x1p-61, 0x1p61})
+    EXPECT_EQ(refusal({.softcap = softcap}),
+              "softcap must be 0 (off) or lie between 2^-60 and 2^60");
+  EXPECT_TRUE(ColReduce::validate({.softcap = 50}));
+}
+
+TEST(Contract, RefusesTensorsThatAreNotTheProblems) {
+  HostCase c({.H = 2, .M = 3, .N = 4, .D = 8, .lse = Lse::kIn});
+  ColReduce::Tensors t = c.tensors();
+  EXPECT_TRUE(ColReduce::validate(c.problem, t));
+  t.lse.shape = {1, 2, 4, 1};
+  EXPECT_EQ(ColReduce::validate(c.problem, t).reason,
+            "lse must have the shape 1:2:3:1, not 1:2:4:1");
+  t = c.tensors();
+  t.lse.data = nullptr;
+  EXPECT_EQ(ColReduce::validate(c.problem, t).reason, "lse must have data");
+  t = c.tensors();
+  t.k.dtype = DType::kBF16;
+  EXPECT_EQ(ColReduce::validate(c.problem, t).reason, "k must be of type f16");
+  t = c.tensors();
+  t.q.strides[2] = 9;
+  EXPECT_EQ(ColReduce::validate(c.problem, t).reason,
+            "q must have the strides 48:24:8:1, not 48:24:9:1");
+  c.set(c.tensors().lse, 0, 1, 2, 0, std::numeric_limits<float>::quiet_NaN());
+  EXPECT_EQ(ColReduce::validate(c.problem, c.tensors()).reason, "lse must not hold NaN");
 }
 
 TEST(Contract, QueryRangesCountFromEitherEnd) {

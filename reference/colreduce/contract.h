@@ -174,6 +174,9 @@ struct ColReduce {
   };
 
   static Support validate(const Problem&);
+  /// The same of tensors that a caller brings for a valid problem, on the host: their types, shapes
+  /// and strides, and that a given lse holds no NaN.
+  static Support validate(const Problem&, const Tensors&);
   static DType input_dtype(const Problem& problem) { return problem.dtype; }
   static std::vector<TensorSpec> tensor_specs(const Problem&);
   static Tensors bind(const Problem&, std::span<void* const> storage);

@@ -120,6 +120,22 @@ Support validate_prefix_sums(const std::string& name,
   return Support::yes();
 }
 
+/// Whether a tensor is what the problem says of it.
+Support validate_view(const TensorSpec& spec, const TensorView& view) {
+  const std::string name(spec.name);
+  if (!view.data) return Support::no(name + " must have data");
+  if (view.dtype != spec.dtype)
+    return Support::no(name + " must be of type " +
+                       std::string(kDTypeNames[static_cast<std::size_t>(spec.dtype)]));
+  if (view.shape != spec.shape)
+    return Support::no(name + " must have the shape " + strides_text(spec.shape) + ", not " +
+                       strides_text(view.shape));
+  if (view.strides != spec.strides)
+    return Support::no(name + " must have the strides " + strides_text(spec.strides) + ", not " +
+                       strides_text(view.strides));
+  return Support::yes();
+}
+
 Support validate_packing(const Problem& p) {
   if (p.cu_q.empty() && p.cu_k.empty()) return Support::yes();
   if (p.cu_q.size() != p.cu_k.size())
@@ -147,8 +163,9 @@ Support ColReduce::validate(const Problem& p) {
     return Support::no("H must be a multiple of H_kv, not " + std::to_string(p.H) + " and " +
                        std::to_string(p.H_kv));
   if (std::isinf(p.scale)) return Support::no("scale must be finite");
-  if (!(p.softcap >= 0) || std::isinf(p.softcap))
-    return Support::no("softcap must be finite and at least 0 (0 is off)");
+  // Beyond, fp32 holds no quotient of a score and the cap.
+  if (p.softcap != 0 && !(p.softcap >= 0x1p-60 && p.softcap <= 0x1p60))
+    return Support::no("softcap must be 0 (off) or lie between 2^-60 and 2^60");
   if (p.out_dtype != DType::kF32 && p.out_dtype != p.dtype)
     return Support::no("out_dtype must be f32 or the input type");
   if (!sizes_fit(p)) return Support::no("the shape overflows 64-bit addresses");
@@ -160,6 +177,18 @@ Support ColReduce::validate(const Problem& p) {
   if (Support s = validate_packing(p); !s) return s;
   if (Support s = validate_strides("q_strides", {p.B, p.H, p.M, p.D}, p.q_strides); !s) return s;
   return validate_strides("k_strides", {p.B, p.key_heads(), p.N, p.D}, p.k_strides);
+}
+
+Support ColReduce::validate(const Problem& p, const Tensors& tensors) {
+  const std::vector<TensorSpec> specs = tensor_specs(p);
+  const TensorView* views[] = {&tensors.q, &tensors.k, &tensors.out, &tensors.lse};
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    if (Support s = validate_view(specs[i], *views[i]); !s) return s;
+  }
+  const auto* lse = static_cast<const float*>(tensors.lse.data);
+  if (p.lse == Lse::kIn && std::any_of(lse, lse + p.B * p.H * p.M, [](float x) { return x != x; }))
+    return Support::no("lse must not hold NaN");
+  return Support::yes();
 }
 
 }  // namespace attn
