@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -113,6 +114,20 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(result.returncode, 2)
             self.assertIn("nothing ran", result.stderr)
             self.assertIn(row["reason"], result.stderr)
+
+    def test_supports_is_a_matrix_with_reasons(self) -> None:
+        result = self.run_it("list", "--supports")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = result.stdout.splitlines()
+        backends = lines[1].split()
+        column = {name: lines[1].index(name) for name in backends}
+        rows = {line[:24].strip(): line for line in lines[2:] if not re.match(r"\w+, ", line)}
+        self.assertIn("cu_q and cu_k", rows)
+        for name in ("cpu_reference", "cpu_fused"):
+            for feature, line in rows.items():
+                self.assertEqual(line[column[name]:].split()[0], "yes", (name, feature))
+        refused = sum(line.split().count("no") for line in rows.values())
+        self.assertEqual(len(lines) - 2 - len(rows), refused, "each refusal has its reason")
 
     def test_unreadable_rows_are_refused_and_kept(self) -> None:
         self.verify("--M", "8")

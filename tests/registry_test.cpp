@@ -34,6 +34,21 @@ TEST(Registry, EveryBackendDescribesItself) {
   }
 }
 
+/// Every field that is no size is somebody's feature, so that nobody refuses it unseen.
+TEST(Registry, FeaturesAreValidAndReachEveryOption) {
+  const auto op = operators().front();
+  std::set<std::string> changed;
+  for (const AnyFeature& feature : op->features()) {
+    EXPECT_TRUE(feature.problem->validate()) << feature.name;
+    for (const FieldValue& field : feature.problem->fields()) {
+      if (!field.is_default) changed.insert(field.name);
+    }
+  }
+  const std::set<std::string> unseen = {"mean_over", "scale", "query_end"};  // nobody may refuse
+  for (const FieldValue& field : op->default_problem()->fields())
+    EXPECT_EQ(changed.count(field.name) == 1, unseen.count(field.name) == 0) << field.name;
+}
+
 TEST(Registry, HostBackendsAreInEveryBuild) {
   for (const AnyBackend& backend : operators().front()->backends()) {
     if (backend.id == "cpu_reference" || backend.id == "cpu_fused") {

@@ -66,6 +66,12 @@ struct AnySuite {
   std::vector<SuiteCase> cases;
 };
 
+/// A small problem that needs one feature of the contract, for the matrix of who takes what.
+struct AnyFeature {
+  std::string name;
+  std::shared_ptr<const AnyProblem> problem;
+};
+
 /// A backend as the harness sees it; `info` is null where this build leaves the backend out.
 struct AnyBackend {
   std::string_view id;
@@ -79,6 +85,8 @@ class AnyOperator {
   virtual std::string_view name() const = 0;
   virtual std::vector<AnyBackend> backends() const = 0;
   virtual std::vector<AnySuite> suites() const = 0;
+  /// Empty where the operator lists none.
+  virtual std::vector<AnyFeature> features() const = 0;
   virtual std::unique_ptr<AnyProblem> default_problem() const = 0;
 };
 

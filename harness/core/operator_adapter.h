@@ -28,6 +28,13 @@ struct Suite {
   std::vector<Case> cases;
 };
 
+/// A problem that needs one feature of the contract.
+template <class Problem>
+struct Feature {
+  std::string name;
+  Problem problem;
+};
+
 template <class Op>
 concept OperatorContract = requires(const typename Op::Problem& problem,
                                     const typename Op::Tensors& tensors,
@@ -79,6 +86,15 @@ class OperatorAdapter final : public AnyOperator {
       erased.push_back({suite.name, suite.summary, {}});
       for (const auto& one : suite.cases)
         erased.back().cases.push_back({std::make_shared<ErasedProblem>(one.problem), one.family});
+    }
+    return erased;
+  }
+
+  std::vector<AnyFeature> features() const override {
+    std::vector<AnyFeature> erased;
+    if constexpr (requires { Op::features(); }) {
+      for (const auto& feature : Op::features())
+        erased.push_back({feature.name, std::make_shared<ErasedProblem>(feature.problem)});
     }
     return erased;
   }

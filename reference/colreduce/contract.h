@@ -193,6 +193,7 @@ struct ColReduce {
   static double tolerance(const Problem&, const Reference&, std::size_t index, NumericsClass);
 
   static std::vector<Suite<Problem>> suites();
+  static std::vector<Feature<Problem>> features();
   static std::span<const BackendSlot<ColReduce>> backends();
 };
 
