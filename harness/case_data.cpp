@@ -17,8 +17,17 @@ bool has_padding(const TensorSpec& spec) { return spec.storage_elements != spec.
 
 }  // namespace
 
+std::vector<OutputView> HostOutputs::views() const {
+  std::vector<OutputView> views;
+  for (std::size_t i = 0; i < specs.size(); ++i)
+    views.push_back({specs[i].name, bytes[i].data(), specs[i].dtype,
+                     static_cast<std::size_t>(specs[i].elements())});
+  return views;
+}
+
 Fixture::Fixture(const PlanItem& item, MemorySpace space, std::uint64_t seed)
-    : family_(item.family),
+    : problem_(item.problem),
+      family_(item.family),
       seed_(seed),
       case_id_(item.case_id),
       specs_(item.problem->tensor_specs()) {
@@ -31,10 +40,14 @@ void Fixture::fill_inputs(std::uint32_t padding) {
     const TensorSpec& spec = specs_[i];
     if (spec.role == TensorRole::kOutput) continue;
     buffers_[i].poison(padding);
+    if (spec.role == TensorRole::kGiven) continue;
     const auto fill =
         buffers_[i].space() == MemorySpace::kDevice ? gpu::fill_input : host::fill_input;
     fill(spec, buffers_[i].data(), family_, tensor_key(seed_, case_id_, spec.name));
-    hashes_[i] = buffers_[i].hash();
+  }
+  problem_->write_given(pointers(), buffers_.front().space());
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (specs_[i].role != TensorRole::kOutput) hashes_[i] = buffers_[i].hash();
   }
 }
 
@@ -59,6 +72,16 @@ std::vector<void*> Fixture::pointers() const {
   std::vector<void*> pointers;
   for (const Buffer& buffer : buffers_) pointers.push_back(buffer.data());
   return pointers;
+}
+
+HostOutputs Fixture::outputs_to_host() const {
+  HostOutputs outputs;
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (specs_[i].role != TensorRole::kOutput) continue;
+    outputs.specs.push_back(specs_[i]);
+    outputs.bytes.push_back(buffers_[i].to_host());
+  }
+  return outputs;
 }
 
 std::size_t Fixture::bytes(bool outputs) const {

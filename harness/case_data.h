@@ -12,8 +12,18 @@
 #include "harness/buffer.h"
 #include "harness/environment.h"
 #include "harness/plan.h"
+#include "harness/verify.h"
 
 namespace attn {
+
+/// Copies of the outputs on the host, in the order of tensor_specs.
+struct HostOutputs {
+  std::vector<TensorSpec> specs;
+  std::vector<std::vector<std::byte>> bytes;
+
+  std::vector<OutputView> views() const;
+  friend bool operator==(const HostOutputs& a, const HostOutputs& b) { return a.bytes == b.bytes; }
+};
 
 /// Inputs and outputs of a problem in one memory space, in the order of its tensor_specs.
 class Fixture {
@@ -26,9 +36,7 @@ class Fixture {
   void poison(std::uint32_t pattern);
 
   std::vector<void*> pointers() const;
-  const Buffer& output() const { return buffers_.back(); }
-  DType output_dtype() const { return specs_.back().dtype; }
-  const std::vector<TensorSpec>& specs() const { return specs_; }
+  HostOutputs outputs_to_host() const;
   std::size_t bytes(bool outputs) const;
   /// One sentence when an input or a guard band changed since the last reset or poison.
   std::optional<std::string> damage() const;
@@ -36,6 +44,7 @@ class Fixture {
  private:
   void fill_inputs(std::uint32_t padding);
 
+  std::shared_ptr<const AnyProblem> problem_;
   InputFamily family_;
   std::uint64_t seed_;
   std::string case_id_;

@@ -230,6 +230,8 @@ int parse_and_run(std::vector<std::string> arguments) {
   std::string suite;
   CLI::App* list = app.add_subcommand("list", "operators, backends, suites and fields");
   list->add_option("--suite", suite, "print the cases of a suite");
+  bool supports = false;
+  list->add_flag("--supports", supports, "print which backend takes which feature");
   CLI::App* verify = app.add_subcommand("verify", "compare backends with the fp64 oracle");
   add_sweep_flags(*verify, verify_flags);
   CLI::App* bench = app.add_subcommand("bench", "verify, then time");
@@ -256,7 +258,11 @@ int parse_and_run(std::vector<std::string> arguments) {
     throw UsageError(error.what());
   }
   if (*list) {
-    print_list(suite);
+    if (supports) {
+      print_supports(find_machine(/*want_gpu=*/true));
+    } else {
+      print_list(suite);
+    }
   } else if (*report) {
     print_report(files, format);
   } else if (*compare) {

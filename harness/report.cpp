@@ -153,4 +153,41 @@ void print_list(const std::string& suite) {
   if (!suite.empty()) throw UsageError("there is no suite '" + suite + "'");
 }
 
+void print_supports(const Machine& machine) {
+  const DeviceInfo nominal{.space = MemorySpace::kDevice,
+                           .name = "a GPU of sm_90, as there is none here",
+                           .sm = 90,
+                           .sm_count = 132,
+                           .shared_bytes_per_block = 227 * 1024,
+                           .l2_bytes = std::size_t{50} << 20,
+                           .total_bytes = std::size_t{80} << 30};
+  const DeviceInfo& gpu = machine.gpu ? machine.gpu->info : nominal;
+  for (const auto& op : operators()) {
+    const std::vector<AnyFeature> features = op->features();
+    if (features.empty()) continue;
+    const std::vector<AnyBackend> backends = op->backends();
+    fmt::print("{} on {}\n{:24}", op->name(), gpu.name, "");
+    for (const AnyBackend& backend : backends) fmt::print(" {}", backend.id);
+    std::vector<std::string> refusals;
+    for (const AnyFeature& feature : features) {
+      fmt::print("\n{:24}", feature.name);
+      for (std::size_t i = 0; i < backends.size(); ++i) {
+        const BackendInfo* info = backends[i].info;
+        std::string answer = "-";  // not in this build
+        if (info) {
+          const bool on_host = info->memory == MemorySpace::kHost;
+          const Support support = feature.problem->supports(i, on_host ? machine.cpu : gpu);
+          answer = support ? "yes" : "no";
+          if (!support)
+            refusals.push_back(
+                fmt::format("{}, {}: {}", backends[i].id, feature.name, support.reason));
+        }
+        fmt::print(" {:{}}", answer, backends[i].id.size());
+      }
+    }
+    fmt::print("\n");
+    for (const std::string& refusal : refusals) fmt::print("{}\n", refusal);
+  }
+}
+
 }  // namespace attn

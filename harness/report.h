@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "harness/environment.h"
+
 namespace attn {
 
 /// Prints every cell of the rows files (newest row of a key wins) as "table", "csv" or "markdown".
@@ -13,5 +15,9 @@ void print_report(std::vector<std::string> files, const std::string& format);
 
 /// Prints operators, backends and suites; with `suite`, the cells of that suite.
 void print_list(const std::string& suite);
+
+/// Prints which backend takes which feature of its operator, with the reasons of those that do not:
+/// on the GPU here, or as on one of sm_90 where there is none. Runs nothing.
+void print_supports(const Machine& machine);
 
 }  // namespace attn

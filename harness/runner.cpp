@@ -65,7 +65,7 @@ struct Runner::Cell {
   Fixture& fixture;
   Buffer workspace;
   Launch launch{};
-  std::vector<std::byte> verified{};  // the output that was compared with the reference
+  HostOutputs verified{};  // what was compared with the reference
 };
 
 std::string row_key(const PlanItem& item, const Machine& machine, const RunnerOptions& options) {
@@ -204,9 +204,9 @@ void Runner::verify(Cell& cell, CellRow& row) {
     const double seconds = seconds_since(start);
     if (seconds > kTellingSeconds)
       run_cost_.observe(row.backend, cell.item.problem->work().mma_flops, seconds);
-    return cell.fixture.output().to_host();
+    return cell.fixture.outputs_to_host();
   };
-  const std::vector<std::byte> first = run_over(kNanPattern);
+  const HostOutputs first = run_over(kNanPattern);
   if (backend.trim) backend.trim();
   const std::size_t free_before = free_bytes(cell.device.space);
   cell.verified = run_over(kLargePattern);
@@ -235,11 +235,11 @@ void Runner::verify(Cell& cell, CellRow& row) {
     row.reason = "too big for an oracle on this machine";
     return;
   }
-  const ErrorReport report = compare_with_reference(
-      cell.verified.data(), cell.fixture.output_dtype(), *reference, cell.info.numerics);
+  const ErrorReport report =
+      compare_with_reference(cell.verified.views(), *reference, cell.info.numerics);
   check.before = report.ok;
   check.nerr_max = report.nerr_max;
-  check.at = unravel(report.worst, cell.fixture.specs().back().shape);
+  check.at = unravel(report.worst, cell.verified.specs[report.output].shape);
   check.reference = reference->computed_by();
   row.check = check;
   if (!report.ok) return incorrect(report.complaint);
@@ -294,12 +294,11 @@ void Runner::time(Cell& cell, CellRow& row) {
 /// The output of the last timed sample must still be the verified one, or at least right.
 void Runner::check_again(Cell& cell, CellRow& row) {
   if (!row.check) return;
-  const std::vector<std::byte> now = cell.fixture.output().to_host();
+  const HostOutputs now = cell.fixture.outputs_to_host();
   row.check->after =
       now == cell.verified ||
-      (!cell.info.deterministic && compare_with_reference(now.data(), cell.fixture.output_dtype(),
-                                                          *data_.reference(), cell.info.numerics)
-                                       .ok);
+      (!cell.info.deterministic &&
+       compare_with_reference(now.views(), *data_.reference(), cell.info.numerics).ok);
   if (*row.check->after) return;
   row.status = Status::kIncorrect;
   row.reason = "the last timed run left another output than the verified one";

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +66,17 @@ class CommandLine(unittest.TestCase):
             "q_strides must have a D stride of 1, not 2": [
                 *verify, "--D", "8", "--M", "4", "--q_strides", "64:64:16:2"],
             "overflows 64-bit addresses": [*verify, "--M", "1048576M", "--N", "1048576M"],
+            "query_begin must be below query_end, not 5 and 5": [
+                *verify, "--query_begin", "5", "--query_end", "5"],
+            "query_begin must be at least -M and below M, not -9": [
+                *verify, "--M", "8", "--query_begin", "-9"],
+            "window must be -1 or at least 0, not -2": [*verify, "--window", "-2"],
+            "softcap must be 0 (off) or lie between": [*verify, "--softcap", "-3"],
+            "q_len must have one length per batch, not 3 for B = 1": [*verify, "--q_len", "1:2:3"],
+            "kv_len must lie between 0 and N, not 9": [*verify, "--N", "8", "--kv_len", "9"],
+            "cu_q must never fall": [*verify, "--M", "8", "--N", "8", "--cu_q", "0:5:3:8",
+                                     "--cu_k", "0:1:2:8"],
+            "cu_q must be integers such as 5:3:8 or none, not '0:x'": [*verify, "--cu_q", "0:x"],
             "mask must be one of": [*verify, "--mask", "casual"],
             "must be like B4H8": [*verify, "--shape", "B4X"],
             "--where": [*verify, "--where", "M <"],
@@ -102,6 +114,20 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(result.returncode, 2)
             self.assertIn("nothing ran", result.stderr)
             self.assertIn(row["reason"], result.stderr)
+
+    def test_supports_is_a_matrix_with_reasons(self) -> None:
+        result = self.run_it("list", "--supports")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = result.stdout.splitlines()
+        backends = lines[1].split()
+        column = {name: lines[1].index(name) for name in backends}
+        rows = {line[:24].strip(): line for line in lines[2:] if not re.match(r"\w+, ", line)}
+        self.assertIn("cu_q and cu_k", rows)
+        for name in ("cpu_reference", "cpu_fused"):
+            for feature, line in rows.items():
+                self.assertEqual(line[column[name]:].split()[0], "yes", (name, feature))
+        refused = sum(line.split().count("no") for line in rows.values())
+        self.assertEqual(len(lines) - 2 - len(rows), refused, "each refusal has its reason")
 
     def test_unreadable_rows_are_refused_and_kept(self) -> None:
         self.verify("--M", "8")

@@ -50,6 +50,35 @@ TEST(CpuFusedExp2, IsExactAtIntegersAndKeepsWhatIsNotFinite) {
   EXPECT_TRUE(std::isnan(exp2_of(std::numeric_limits<float>::quiet_NaN())));
 }
 
+float tanh_of(float value) {
+  simd::Vec<4>::Float x = {value, value, value, value};
+  simd::tanh<4>(x);
+  float lanes[4];
+  simd::Vec<4>::store(lanes, x);
+  return lanes[3];
+}
+
+TEST(CpuFusedTanh, IsWithinThreeUlpOverTheWholeRange) {
+  double worst = 0;
+  const std::uint32_t last = std::bit_cast<std::uint32_t>(12.0f);
+  for (std::uint32_t bits = std::bit_cast<std::uint32_t>(0x1p-40f); bits <= last; bits += 1009) {
+    const float x = std::bit_cast<float>(bits);
+    const double exact = std::tanh(static_cast<double>(x));
+    const double ulp = std::ldexp(1.0, std::ilogb(exact) - 23);
+    worst = std::max(worst, std::abs(tanh_of(x) - exact) / ulp);
+    ASSERT_EQ(tanh_of(-x), -tanh_of(x));
+  }
+  EXPECT_LE(worst, 3);
+  EXPECT_GT(worst, 0.5) << "no rounding error at all: the sweep has not run";
+}
+
+TEST(CpuFusedTanh, KeepsWhatIsNotFinite) {
+  EXPECT_EQ(tanh_of(0.0f), 0.0f);
+  EXPECT_EQ(tanh_of(kInfinity), 1.0f);
+  EXPECT_EQ(tanh_of(-kInfinity), -1.0f);
+  EXPECT_TRUE(std::isnan(tanh_of(std::numeric_limits<float>::quiet_NaN())));
+}
+
 TEST(CpuFusedTiles, PackingIsExactForEveryBitPattern) {
   // 256 rows of 256 elements hold all patterns of 16 bits; 251 of them leave a tail in every width.
   std::vector<std::uint16_t> all(65536);

@@ -44,13 +44,14 @@ class Evaluator {
   }
 
   const BackendInfo& info() const { return backend_->info; }
+  Support supports(const ColReduce::Problem& p) const { return backend_->supports(p, device()); }
 
-  /// The output as fp32, in the order of [B, H, N].
+  /// `out` as fp32, in the order of [B, H, N]. What other outputs hold comes back to the case.
   std::vector<float> run(HostCase& c) const {
     const MemorySpace space = device().space;
     std::vector<Buffer> buffers;
     std::vector<void*> pointers;
-    for (std::size_t i = 0; i < 3; ++i) {
+    for (std::size_t i = 0; i < c.specs().size(); ++i) {
       const std::vector<std::byte>& bytes = c.storage(i);
       buffers.emplace_back(space, bytes.size());
       upload(buffers.back(), bytes);
@@ -67,10 +68,12 @@ class Evaluator {
     } else {
       launch.enqueue({});
     }
-    const std::vector<std::byte> raw = buffers[2].to_host();
+    for (std::size_t i = 0; i < buffers.size(); ++i) {
+      if (c.specs()[i].role == TensorRole::kOutput) c.storage(i) = buffers[i].to_host();
+    }
     std::vector<float> out(c.outputs());
     for (std::size_t i = 0; i < out.size(); ++i)
-      out[i] = load_element(raw.data(), c.problem.out_dtype, static_cast<std::int64_t>(i));
+      out[i] = load_element(c.storage(2).data(), c.problem.out_dtype, static_cast<std::int64_t>(i));
     return out;
   }
 

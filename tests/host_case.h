@@ -21,10 +21,14 @@ class HostCase {
       : problem(p), specs_(ColReduce::tensor_specs(p)) {
     for (const TensorSpec& spec : specs_) {
       storage_.emplace_back(spec.storage_bytes() + 4);
-      if (spec.role != TensorRole::kOutput)
+      if (spec.role == TensorRole::kQuery || spec.role == TensorRole::kKey)
         host::fill_input(spec, storage_.back().data(), family, tensor_key(seed, "", spec.name));
     }
+    refresh();
   }
+
+  /// Writes the given inputs anew, after others have changed.
+  void refresh() { ColReduce::write_given(problem, tensors()); }
 
   ColReduce::Tensors tensors() {
     std::vector<void*> pointers;
@@ -32,9 +36,10 @@ class HostCase {
     return ColReduce::bind(problem, pointers);
   }
   ColReduce::Reference oracle() { return ColReduce::oracle(problem, tensors()); }
+  /// Elements of `out`.
   std::size_t outputs() const { return static_cast<std::size_t>(specs_[2].elements()); }
 
-  /// The bytes behind tensor `index` (0: q, 1: k, 2: out).
+  /// The bytes behind tensor `index` (0: q, 1: k, 2: out, then those that options ask for).
   std::vector<std::byte>& storage(std::size_t index) { return storage_[index]; }
 
   float get(const TensorView& t, std::int64_t b, std::int64_t h, std::int64_t r, std::int64_t d) {
@@ -48,6 +53,8 @@ class HostCase {
            float value) {
     store_element(t.data, t.dtype, t.offset(b, h, r, d), value);
   }
+
+  const std::vector<TensorSpec>& specs() const { return specs_; }
 
   ColReduce::Problem problem;
 

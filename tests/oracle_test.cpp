@@ -8,6 +8,8 @@
 #include "harness/buffer.h"
 #include "harness/environment.h"
 #include "harness/gpu.h"
+#include "reference/colreduce/random_suite.h"
+#include "tests/direct_formula.h"
 #include "tests/host_case.h"
 
 namespace attn {
@@ -22,6 +24,15 @@ constexpr double kFp64 = 1e-13;
 
 void expect_close(double actual, double expected, const std::string& where) {
   EXPECT_LE(std::abs(actual - expected), kFp64 * std::abs(expected) + 1e-290) << where;
+}
+
+/// Element i of both oracles' answers. An lse is a logarithm: relative errors of a sum are absolute
+/// errors of it, however near 0 it lies.
+void expect_same_answer(const Problem& p, std::size_t i, double actual, double expected) {
+  const bool is_lse = i >= static_cast<std::size_t>(p.B * p.out_heads() * p.N);
+  if (!is_lse) return expect_close(actual, expected, std::to_string(i));
+  if (actual == expected) return;  // infinities
+  EXPECT_LE(std::abs(actual - expected), kFp64 * std::max(1.0, std::abs(expected))) << "lse " << i;
 }
 
 TEST(Oracle, EqualScoresShareTheWeightEqually) {
@@ -61,50 +72,151 @@ TEST(Oracle, OneHotRowsPickTheirClass) {
   }
 }
 
-/// exp(s) / sum exp(s) without a maximum, in long double: fine for small scores, and another formula.
+void expect_direct(const Problem& p) {
+  HostCase c(p);
+  const auto reference = c.oracle();
+  const std::vector<double> expected = DirectFormula(c).run();
+  ASSERT_EQ(reference.value.size(), expected.size());
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    expect_same_answer(p, i, reference.value[i], expected[i]);
+}
+
 TEST(Oracle, AgreesWithTheDirectFormula) {
   for (const Mask mask : kMasks) {
     for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
-      HostCase c({.B = 2,
-                  .H = 4,
-                  .H_kv = 2,
-                  .M = 11,
-                  .N = 13,
-                  .D = 6,
-                  .dtype = DType::kF32,
-                  .reduction = reduction,
-                  .mask = mask,
-                  .layout = Layout::kRowMajor});
-      const auto t = c.tensors();
-      const auto reference = c.oracle();
-      const AttentionMask visible = c.problem.attention_mask();
-      for (std::int64_t b = 0; b < 2; ++b) {
-        for (std::int64_t h = 0; h < 4; ++h) {
-          std::vector<long double> total(13);
-          for (std::int64_t m = 0; m < 11; ++m) {
-            std::vector<long double> e(13);
-            long double sum = 0;
-            for (std::int64_t n = 0; n < 13; ++n) {
-              if (!visible.visible(m, n)) continue;
-              long double s = 0;
-              for (std::int64_t d = 0; d < 6; ++d)
-                s += static_cast<long double>(c.get(t.q, b, h, m, d)) * c.get(t.k, b, h / 2, n, d);
-              sum += e[static_cast<std::size_t>(n)] = std::exp(s / std::sqrt(6.0L));
-            }
-            for (std::size_t n = 0; n < 13 && sum > 0; ++n)
-              total[n] = reduction == Reduction::kMax ? std::max(total[n], e[n] / sum)
-                                                      : total[n] + e[n] / sum;
-          }
-          for (std::int64_t n = 0; n < 13; ++n) {
-            const auto i = static_cast<std::size_t>(n);
-            const double expected = static_cast<double>(total[i]) / c.problem.divisor(n);
-            expect_close(reference.value[static_cast<std::size_t>((b * 4 + h) * 13 + n)], expected,
-                         "direct");
-          }
+      expect_direct({.B = 2,
+                     .H = 4,
+                     .H_kv = 2,
+                     .M = 11,
+                     .N = 13,
+                     .D = 6,
+                     .dtype = DType::kF32,
+                     .reduction = reduction,
+                     .mask = mask,
+                     .layout = Layout::kRowMajor});
+      for (const MeanOver over : {MeanOver::kVisible, MeanOver::kAll}) {
+        expect_direct({.M = 13,
+                       .N = 9,
+                       .D = 5,
+                       .reduction = reduction,
+                       .mask = mask,
+                       .mean_over = over,
+                       .query_begin = -6,
+                       .query_end = 12});
+        for (const std::int64_t window : {0, 3, 20}) {
+          expect_direct({.M = 7,
+                         .N = 12,
+                         .D = 5,
+                         .reduction = reduction,
+                         .mask = mask,
+                         .mean_over = over,
+                         .query_begin = 1,
+                         .window = window});
+          expect_direct({.M = 12,
+                         .N = 7,
+                         .D = 5,
+                         .reduction = reduction,
+                         .mask = mask,
+                         .mean_over = over,
+                         .window = window});
         }
       }
     }
   }
+}
+
+TEST(Oracle, CappedScoresAgreeWithTheDirectFormula) {
+  for (const double softcap : {0.01, 0.7, 3.0, 50.0}) {
+    for (const double scale : {kAuto, -2.0})
+      expect_direct({.H = 2, .M = 9, .N = 17, .D = 6, .scale = scale, .softcap = softcap});
+  }
+}
+
+TEST(Oracle, HeadsAreCombinedAfterTheQueries) {
+  for (std::size_t heads = 0; heads < kHeadsNames.size(); ++heads) {
+    for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
+      for (const Lse lse : {Lse::kNone, Lse::kOut})
+        expect_direct({.B = 2,
+                       .H = 6,
+                       .H_kv = 2,
+                       .M = 7,
+                       .N = 9,
+                       .D = 4,
+                       .reduction = reduction,
+                       .mask = Mask::kCausal,
+                       .lse = lse,
+                       .heads = static_cast<Heads>(heads)});
+    }
+  }
+}
+
+TEST(Oracle, PaddedBatchesAgreeWithTheDirectFormula) {
+  for (const Mask mask : kMasks) {
+    for (const Lse lse : {Lse::kNone, Lse::kIn, Lse::kOut}) {
+      for (const MeanOver over : {MeanOver::kVisible, MeanOver::kAll}) {
+        Problem p{.B = 4,
+                  .H = 4,
+                  .H_kv = 2,
+                  .M = 7,
+                  .N = 9,
+                  .D = 4,
+                  .reduction = Reduction::kMean,
+                  .mask = mask,
+                  .mean_over = over,
+                  .query_begin = -5,
+                  .window = 6,
+                  .lse = lse,
+                  .heads = Heads::kGroup,
+                  .q_len = {7, 3, 0, 5},
+                  .kv_len = {9, 0, 4, 2}};
+        expect_direct(p);
+        p.kv_len.clear();
+        p.query_begin = 0;
+        p.query_end = 4;
+        expect_direct(p);
+      }
+    }
+  }
+}
+
+TEST(Oracle, PackedBatchesAgreeWithTheDirectFormula) {
+  for (const Mask mask : kMasks) {
+    for (const Lse lse : {Lse::kNone, Lse::kIn, Lse::kOut}) {
+      for (const Layout layout : {Layout::kHeadMajor, Layout::kRowMajor}) {
+        expect_direct({.H = 4,
+                       .H_kv = 2,
+                       .M = 19,
+                       .N = 23,
+                       .D = 4,
+                       .reduction = Reduction::kMean,
+                       .mask = mask,
+                       .layout = layout,
+                       .query_begin = -6,
+                       .window = 9,
+                       .lse = lse,
+                       .heads = Heads::kMean,
+                       .cu_q = {0, 7, 7, 10, 18, 19},
+                       .cu_k = {0, 3, 9, 9, 22, 23}});
+      }
+    }
+  }
+}
+
+TEST(Oracle, GivenNormalisersNeedNotBeTheRowsOwn) {
+  HostCase c({.H = 2, .M = 6, .N = 5, .D = 4, .mask = Mask::kCausal, .lse = Lse::kIn});
+  const TensorView lse = c.tensors().lse;
+  for (std::int64_t m = 0; m < 6; ++m) {
+    const float own = c.get(lse, 0, 1, m, 0);
+    EXPECT_EQ(std::isinf(own), m == 0) << "query 0 sees no key";
+    c.set(lse, 0, 1, m, 0, m % 2 ? own + 0.5f : INFINITY);
+  }
+  const auto reference = c.oracle();
+  const std::vector<double> expected = DirectFormula(c).run();
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    expect_close(reference.value[i], expected[i], "given " + std::to_string(i));
+  c.set(lse, 0, 0, 3, 0, NAN);  // query 3 sees keys 0 to 2
+  const auto poisoned = c.oracle();
+  for (std::size_t n = 0; n < 5; ++n) EXPECT_EQ(std::isnan(poisoned.value[n]), n <= 2) << n;
 }
 
 TEST(Oracle, NanPoisonsItsRowAndNothingMore) {
@@ -216,6 +328,14 @@ TEST(Tolerance, RoundedWeightsMustBeDeclared) {
   }
 }
 
+TEST(Oracle, RandomProblemsAgreeWithTheDirectFormula) {
+  const Suite<Problem> suite = random_suite();
+  for (std::size_t i = 0; i < 5000; i += 7) {
+    if (ColReduce::work(suite.cases[i].problem).mma_flops < 1e5)
+      expect_direct(suite.cases[i].problem);
+  }
+}
+
 /// Both oracles, on the same bits: the GPU's answers for shapes that the CPU cannot reach.
 TEST(Oracle, CpuAndGpuAgree) {
   std::string why;
@@ -230,26 +350,58 @@ TEST(Oracle, CpuAndGpuAgree) {
             .D = 100,
             .dtype = DType::kF32,
             .layout = Layout::kFusedSlice},
+            Problem{.H = 2, .M = 300, .N = 131, .D = 40, .query_begin = 70, .query_end = 201},
+            Problem{.M = 300, .N = 431, .D = 40, .window = 100, .softcap = 5},
+            Problem{.H = 2, .M = 150, .N = 99, .D = 40, .query_begin = 40, .lse = Lse::kIn},
+            Problem{.H = 2,
+            .M = 150,
+            .N = 99,
+            .D = 40,
+            .query_end = 140,
+            .lse = Lse::kOut,
+            .heads = Heads::kMax},
+            Problem{.B = 2, .H = 6, .H_kv = 2, .M = 65, .N = 70, .D = 24, .heads = Heads::kGroup},
+            Problem{.B = 3,
+            .H = 2,
+            .M = 90,
+            .N = 131,
+            .D = 16,
+            .lse = Lse::kOut,
+            .q_len = {90, 0, 33},
+            .kv_len = {5, 131, 70}},
+            Problem{.H = 2,
+            .M = 90,
+            .N = 131,
+            .D = 16,
+            .lse = Lse::kIn,
+            .heads = Heads::kSum,
+            .cu_q = {0, 90, 90},
+            .cu_k = {0, 65, 131}},
             Problem{.B = 300, .H = 250, .M = 2, .N = 3, .D = 5, .dtype = DType::kBF16}}) {
         Problem p = shape;
         p.mask = mask;
         p.reduction = reduction;
         HostCase c(p, InputFamily::kPeaked, 9);
-        const auto cpu = c.oracle();
         std::vector<Buffer> buffers;
         std::vector<void*> pointers;
         for (const TensorSpec& spec : ColReduce::tensor_specs(p)) {
           buffers.emplace_back(MemorySpace::kDevice, spec.storage_bytes());
           pointers.push_back(buffers.back().data());
-          if (spec.role != TensorRole::kOutput)
+          if (spec.role == TensorRole::kQuery || spec.role == TensorRole::kKey)
             gpu::fill_input(spec, pointers.back(), InputFamily::kPeaked,
                             tensor_key(9, "", spec.name));
         }
+        ColReduce::write_given_on_device(p, ColReduce::bind(p, pointers));
+        for (std::size_t i = 3; i < pointers.size(); ++i) {  // the CPU's may be an ulp away
+          if (ColReduce::tensor_specs(p)[i].role == TensorRole::kGiven)
+            c.storage(i) = buffers[i].to_host();
+        }
+        const auto cpu = c.oracle();
         const auto gpu = ColReduce::oracle_on_device(p, ColReduce::bind(p, pointers));
         ASSERT_TRUE(gpu.has_value());
         ASSERT_EQ(gpu->value.size(), cpu.value.size());
         for (std::size_t i = 0; i < cpu.value.size(); ++i) {
-          expect_close(gpu->value[i], cpu.value[i], std::to_string(i));
+          expect_same_answer(p, i, gpu->value[i], cpu.value[i]);
           // Parts of the bound are kept in fp32.
           ASSERT_LE(std::abs(gpu->drift[i] - cpu.drift[i]), 0x1p-20f * cpu.drift[i]);
           ASSERT_LE(std::abs(gpu->stored[i] - cpu.stored[i]), 0x1p-20f * cpu.stored[i]);

@@ -6,8 +6,7 @@
 #include <numeric>
 #include <span>
 
-#include "tests/evaluate.h"
-#include "tests/host_case.h"
+#include "tests/laws.h"
 
 namespace attn {
 namespace {
@@ -15,35 +14,6 @@ namespace {
 using Problem = ColReduce::Problem;
 
 constexpr Mask kMasks[] = {Mask::kNone, Mask::kCausal, Mask::kCausalTopLeft};
-
-/// Rounding of a few fp32 operations, and of weights that a backend keeps in 16 bits.
-double slack(const BackendInfo& info, const Problem& p) {
-  if (p.dtype != DType::kF32) {
-    if (info.numerics == NumericsClass::kHalfWeights) return 16 * unit_roundoff(DType::kF16);
-    if (info.numerics == NumericsClass::kStored) return 16 * unit_roundoff(p.dtype);
-  }
-  return 0x1p-14;
-}
-
-class Laws : public testing::TestWithParam<std::string> {
- protected:
-  void SetUp() override {
-    evaluator_ = Evaluator::find(GetParam(), skip_);
-    if (!evaluator_) GTEST_SKIP() << skip_;
-  }
-  std::vector<float> run(HostCase& c) { return evaluator_->run(c); }
-  double tolerance(const Problem& p) const { return slack(evaluator_->info(), p); }
-  /// Equal bit for bit where the backend is deterministic.
-  void expect_same(const Problem& p, std::span<const float> a, std::span<const float> b) const {
-    ASSERT_EQ(a.size(), b.size());
-    const double allowed = evaluator_->info().deterministic ? 0 : tolerance(p);
-    for (std::size_t i = 0; i < a.size(); ++i)
-      EXPECT_LE(std::abs(a[i] - b[i]), allowed * std::abs(a[i])) << i;
-  }
-
-  std::optional<Evaluator> evaluator_;
-  std::string skip_;
-};
 
 TEST_P(Laws, SumsAddUpToTheRowsThatSeeAKey) {
   for (const Mask mask : kMasks) {

@@ -34,6 +34,21 @@ TEST(Registry, EveryBackendDescribesItself) {
   }
 }
 
+/// Every field that is no size is somebody's feature, so that nobody refuses it unseen.
+TEST(Registry, FeaturesAreValidAndReachEveryOption) {
+  const auto op = operators().front();
+  std::set<std::string> changed;
+  for (const AnyFeature& feature : op->features()) {
+    EXPECT_TRUE(feature.problem->validate()) << feature.name;
+    for (const FieldValue& field : feature.problem->fields()) {
+      if (!field.is_default) changed.insert(field.name);
+    }
+  }
+  const std::set<std::string> unseen = {"mean_over", "scale", "query_end"};  // nobody may refuse
+  for (const FieldValue& field : op->default_problem()->fields())
+    EXPECT_EQ(changed.count(field.name) == 1, unseen.count(field.name) == 0) << field.name;
+}
+
 TEST(Registry, HostBackendsAreInEveryBuild) {
   for (const AnyBackend& backend : operators().front()->backends()) {
     if (backend.id == "cpu_reference" || backend.id == "cpu_fused") {
@@ -63,12 +78,18 @@ TEST(Fields, TextSetsThemAndBadTextIsOneSentence) {
   EXPECT_EQ(problem->set("scale", "inf"), "scale must be a finite number or auto, not 'inf'");
   EXPECT_EQ(problem->set("k_strides", "1:2:3"),
             "k_strides must be four integers b:h:row:d or auto, not '1:2:3'");
+  EXPECT_EQ(problem->set("q_len", "5:3k:0"), "");
+  EXPECT_EQ(problem->set("kv_len", "5::0"),
+            "kv_len must be integers such as 5:3:8 or none, not '5::0'");
   EXPECT_EQ(problem->set("depth", "3"), "colreduce has no field 'depth'");
   std::map<std::string, FieldValue> fields;
   for (const FieldValue& field : problem->fields()) fields[field.name] = field;
   EXPECT_EQ(fields["N"].number, 16384);
   EXPECT_EQ(fields["q_strides"].text, "8:8:8:1");
   EXPECT_EQ(fields["H_kv"].number, 1) << "resolved to H";
+  EXPECT_EQ(fields["q_len"].text, "5:3072:0");
+  EXPECT_EQ(fields["kv_len"].text, "none");
+  EXPECT_EQ(problem->set("q_len", "none"), "");
 }
 
 TEST(Dispatch, HitsItsValueAndThrowsWithoutOne) {

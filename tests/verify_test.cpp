@@ -40,6 +40,23 @@ TEST(Compare, PassesUpToTheTolerance) {
   EXPECT_EQ(compare({1, 2.125f}, {1, 2}).nerr_max, 0.5);
 }
 
+TEST(Compare, SeveralOutputsAreComparedTogether) {
+  const std::vector<float> out = {1, 2};
+  std::vector<std::uint16_t> lse = {float_to_f16(3), float_to_f16(4)};
+  const OutputView outputs[] = {{"out", out.data(), DType::kF32, 2},
+                                {"lse", lse.data(), DType::kF16, 2}};
+  const FixedReference reference({1, 2, 3, 4}, 0.25);
+  EXPECT_TRUE(compare_with_reference(outputs, reference, NumericsClass::kFp32).ok);
+  lse[1] = float_to_f16(5);
+  const ErrorReport report = compare_with_reference(outputs, reference, NumericsClass::kFp32);
+  EXPECT_FALSE(report.ok);
+  EXPECT_EQ(report.output, 1u);
+  EXPECT_EQ(report.worst, 1u);
+  EXPECT_NE(report.complaint.find("element 1 of lse is 5, not 4"), std::string::npos);
+  EXPECT_FALSE(compare_with_reference(std::span(outputs, 1), reference, NumericsClass::kFp32).ok)
+      << "an output is missing";
+}
+
 TEST(Compare, RejectsOneElementAndNamesIt) {
   const ErrorReport report = compare({1, 2, 3.5f, 4}, {1, 2, 3, 4});
   EXPECT_FALSE(report.ok);

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "harness/core/tensor_view.h"
@@ -18,7 +19,8 @@ namespace attn {
 /// A real field left at "auto"; the operator says what that means.
 inline constexpr double kAuto = std::numeric_limits<double>::quiet_NaN();
 
-enum class FieldKind : std::uint8_t { kSize, kChoice, kReal, kStrides };
+/// Sizes are a problem's shape; every other kind is an option.
+enum class FieldKind : std::uint8_t { kSize, kInteger, kChoice, kReal, kStrides, kList };
 
 /// One field's name and value as text, with its place in rows and ids.
 struct FieldValue {
@@ -37,6 +39,17 @@ inline std::string strides_text(const Extents& strides) {
   for (const std::int64_t stride : strides) {
     if (!text.empty()) text += ':';
     text += std::to_string(stride);
+  }
+  return text;
+}
+
+/// The text of a list field: integers joined by ':' or "none".
+inline std::string list_text(const std::vector<std::int64_t>& list) {
+  if (list.empty()) return "none";
+  std::string text;
+  for (const std::int64_t value : list) {
+    if (!text.empty()) text += ':';
+    text += std::to_string(value);
   }
   return text;
 }
@@ -61,6 +74,10 @@ class FieldLister {
             std::int64_t stands_for) {
     add(name, help, FieldKind::kSize, std::to_string(value)).number = stands_for;
   }
+  /// An integer that is an option, not a size of the shape; it may be negative.
+  void integer(std::string_view name, std::string_view help, const std::int64_t& value) {
+    add(name, help, FieldKind::kInteger, std::to_string(value));
+  }
   template <class Enum>
   void choice(std::string_view name,
               std::string_view help,
@@ -73,6 +90,9 @@ class FieldLister {
   }
   void strides(std::string_view name, std::string_view help, const Extents& value) {
     add(name, help, FieldKind::kStrides, strides_text(value));
+  }
+  void list(std::string_view name, std::string_view help, const std::vector<std::int64_t>& value) {
+    add(name, help, FieldKind::kList, list_text(value));
   }
   std::vector<FieldValue> values;
 
@@ -108,6 +128,9 @@ class FieldSetter {
     std::int64_t parsed = 0;
     if (!parse_size(text_, parsed)) return fail("an integer such as 4096 or 4k");
     value = parsed;
+  }
+  void integer(std::string_view name, std::string_view help, std::int64_t& value) {
+    size(name, help, value);
   }
   template <class Enum>
   void choice(std::string_view name,
@@ -150,6 +173,19 @@ class FieldSetter {
       rest.remove_prefix(last ? rest.size() : colon + 1);
     }
     value = parsed;
+  }
+
+  void list(std::string_view name, std::string_view, std::vector<std::int64_t>& value) {
+    if (!matches(name)) return;
+    std::vector<std::int64_t> parsed;
+    for (std::string_view rest = text_; text_ != "none";) {
+      const std::size_t colon = rest.find(':');
+      if (!parse_size(rest.substr(0, colon), parsed.emplace_back()))
+        return fail("integers such as 5:3:8 or none");
+      if (colon == std::string_view::npos) break;
+      rest.remove_prefix(colon + 1);
+    }
+    value = std::move(parsed);
   }
 
   bool found = false;

@@ -16,7 +16,8 @@
 namespace attn {
 
 /// The right answer of one problem on one set of inputs, in fp64, and how far from it a correct
-/// backend may be. Elements are numbered as in the dense output.
+/// backend may be. Elements are numbered as in the dense outputs, one output after the other in the
+/// order of tensor_specs.
 class AnyReference {
  public:
   virtual ~AnyReference() = default;
@@ -39,6 +40,8 @@ class AnyProblem {
   virtual DType input_dtype() const = 0;
   virtual std::vector<TensorSpec> tensor_specs() const = 0;
   virtual Work work() const = 0;
+  /// Writes the inputs of role kGiven, from the others; the tensors lie in `space`.
+  virtual void write_given(std::span<void* const> tensors, MemorySpace space) const = 0;
   /// Reads the tensors (in the order of tensor_specs) where they lie; null when the oracle cannot
   /// run there (no GPU in this build).
   virtual std::unique_ptr<AnyReference> reference(std::span<void* const> tensors,
@@ -63,6 +66,12 @@ struct AnySuite {
   std::vector<SuiteCase> cases;
 };
 
+/// A small problem that needs one feature of the contract, for the matrix of who takes what.
+struct AnyFeature {
+  std::string name;
+  std::shared_ptr<const AnyProblem> problem;
+};
+
 /// A backend as the harness sees it; `info` is null where this build leaves the backend out.
 struct AnyBackend {
   std::string_view id;
@@ -76,6 +85,8 @@ class AnyOperator {
   virtual std::string_view name() const = 0;
   virtual std::vector<AnyBackend> backends() const = 0;
   virtual std::vector<AnySuite> suites() const = 0;
+  /// Empty where the operator lists none.
+  virtual std::vector<AnyFeature> features() const = 0;
   virtual std::unique_ptr<AnyProblem> default_problem() const = 0;
 };
 

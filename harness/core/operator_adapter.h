@@ -28,6 +28,13 @@ struct Suite {
   std::vector<Case> cases;
 };
 
+/// A problem that needs one feature of the contract.
+template <class Problem>
+struct Feature {
+  std::string name;
+  Problem problem;
+};
+
 template <class Op>
 concept OperatorContract = requires(const typename Op::Problem& problem,
                                     const typename Op::Tensors& tensors,
@@ -47,6 +54,14 @@ concept OperatorContract = requires(const typename Op::Problem& problem,
   { Op::tolerance(problem, reference, index, numerics) } -> std::same_as<double>;
   { Op::suites() } -> std::same_as<std::vector<Suite<typename Op::Problem>>>;
   { Op::backends() } -> std::same_as<std::span<const BackendSlot<Op>>>;
+};
+
+/// An operator that has inputs of role kGiven.
+template <class Op>
+concept WritesGiven = requires(const typename Op::Problem& problem,
+                               const typename Op::Tensors& tensors) {
+  Op::write_given(problem, tensors);
+  Op::write_given_on_device(problem, tensors);
 };
 
 template <OperatorContract Op>
@@ -71,6 +86,15 @@ class OperatorAdapter final : public AnyOperator {
       erased.push_back({suite.name, suite.summary, {}});
       for (const auto& one : suite.cases)
         erased.back().cases.push_back({std::make_shared<ErasedProblem>(one.problem), one.family});
+    }
+    return erased;
+  }
+
+  std::vector<AnyFeature> features() const override {
+    std::vector<AnyFeature> erased;
+    if constexpr (requires { Op::features(); }) {
+      for (const auto& feature : Op::features())
+        erased.push_back({feature.name, std::make_shared<ErasedProblem>(feature.problem)});
     }
     return erased;
   }
@@ -124,6 +148,16 @@ class OperatorAdapter final : public AnyOperator {
     DType input_dtype() const override { return Op::input_dtype(problem_); }
     std::vector<TensorSpec> tensor_specs() const override { return Op::tensor_specs(problem_); }
     Work work() const override { return Op::work(problem_); }
+    void write_given(std::span<void* const> tensors, MemorySpace space) const override {
+      if constexpr (WritesGiven<Op>) {
+        const typename Op::Tensors bound = Op::bind(problem_, tensors);
+        if (space == MemorySpace::kHost) {
+          Op::write_given(problem_, bound);
+        } else {
+          Op::write_given_on_device(problem_, bound);
+        }
+      }
+    }
 
     std::unique_ptr<AnyReference> reference(std::span<void* const> tensors,
                                             MemorySpace space) const override {

@@ -31,8 +31,9 @@ struct TensorView {
   }
 };
 
-/// What a tensor is to its operator; input families fill query-like and key-like rows differently.
-enum class TensorRole : std::uint8_t { kQuery, kKey, kOutput };
+/// What a tensor is to its operator. Input families fill query-like and key-like rows differently; a
+/// given input follows from the problem and the other inputs, and the operator writes it itself.
+enum class TensorRole : std::uint8_t { kQuery, kKey, kGiven, kOutput };
 
 /// One tensor of a problem: enough to allocate, fill, poison and compare it.
 struct TensorSpec {

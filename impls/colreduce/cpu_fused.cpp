@@ -18,10 +18,13 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <numbers>
 #include <string>
+#include <vector>
 
+#include "impls/colreduce/cpu_fused_blocks.h"
 #include "impls/colreduce/cpu_fused_tiles.h"
 #include "reference/colreduce/contract.h"
 
@@ -31,175 +34,42 @@ namespace {
 using Problem = ColReduce::Problem;
 using Tensors = ColReduce::Tensors;
 
-constexpr int kScores = 64 * 1056;  // 264 KB: fits L2 beside the packed tiles from 512 KB on
 // Keys of a work unit of the second phase: units enough for every thread, and packing 64 queries
 // costs little beside 240 keys.
 constexpr int kColumnUnit = 5 * kKeyTile;
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-/// Everything that does not change between work units.
-struct Job {
-  Problem problem;
-  Tensors tensors;
-  TileKernels kernels;
-  AttentionMask mask;
-  float factor = 1;    // scores in units of log2
-  int block_rows = 0;  // queries of a row block: 16, 32 or 64
-  int threads = 1;
-
-  bool is_max() const { return problem.reduction == Reduction::kMax; }
-  std::int64_t heads() const { return problem.B * problem.H; }
-  std::int64_t row_blocks() const { return (problem.M + block_rows - 1) / block_rows; }
-  int slab_keys() const { return kScores / block_rows; }
-};
-
-struct Head {
-  HeadRows q;
-  HeadRows k;
-};
-
-/// A row's maximum (log2 units) and the inverse of its sum of 2^(score - maximum).
-struct RowStats {
-  alignas(64) std::array<float, kMaxRows> row_max;
-  alignas(64) std::array<float, kMaxRows> inverse_sum;
-};
-
-/// What one thread keeps in its caches.
-struct Scratch {
-  alignas(64) std::array<float, kMaxRows * kMaxDepth> q;
-  alignas(64) std::array<float, kKeyTile * kKeyStride> k;
-  alignas(64) std::array<float, kScores> s;
-};
-
-HeadRows head_rows(const TensorView& tensor, std::int64_t b, std::int64_t h) {
-  const std::int64_t bytes =
-      tensor.offset(b, h, 0) * static_cast<std::int64_t>(size_of(tensor.dtype));
-  return {static_cast<const char*>(tensor.data) + bytes, tensor.dtype, tensor.strides[2]};
-}
-
-Head head_of(const Job& job, std::int64_t bh) {
-  const std::int64_t b = bh / job.problem.H;
-  const std::int64_t h = bh % job.problem.H;
-  return {head_rows(job.tensors.q, b, h), head_rows(job.tensors.k, b, job.problem.key_head(h))};
-}
-
-RowBlock row_block(const Job& job, std::int64_t index) {
-  const std::int64_t m0 = index * job.block_rows;
-  const std::int64_t rows = std::min<std::int64_t>(job.problem.M - m0, job.block_rows);
-  return {job.mask, m0, static_cast<int>(rows), job.block_rows};
-}
-
-/// Calls visit(tile, scores of the tile) for the key tiles of a slab.
-template <class Visit>
-void for_tiles(const RowBlock& block, KeyRange slab, float* s, Visit&& visit) {
-  for (int n = 0; n < slab.count; n += kKeyTile) {
-    const KeyRange tile{slab.n0 + n, std::min(slab.count - n, kKeyTile)};
-    visit(tile, s + n * block.stride);
-  }
-}
-
-/// scratch.s [slab.count, block.stride] = scores. With `row_max`, raises it to the visible ones.
-void score_slab(const Job& job,
-                const Head& head,
-                const RowBlock& block,
-                KeyRange slab,
-                Scratch& scratch,
-                float* row_max) {
-  const std::int64_t D = job.problem.D;
-  for (std::int64_t d0 = 0; d0 < D; d0 += kMaxDepth) {
-    const int depth = static_cast<int>(std::min<std::int64_t>(D - d0, kMaxDepth));
-    const bool last = d0 + depth == D;
-    job.kernels.pack_queries(block, head.q, d0, depth, scratch.q.data());
-    for_tiles(block, slab, scratch.s.data(), [&](KeyRange tile, float* s) {
-      job.kernels.pack_keys(tile, head.k, d0, depth, scratch.k.data());
-      job.kernels.score(block, tile, scratch.q.data(), scratch.k.data(), depth, d0 > 0,
-                        last ? job.factor : 1.0f, s);
-      if (last && row_max) job.kernels.find_max(block, tile, s, row_max);
-    });
-  }
-}
-
-/// scratch.s = 2^(s - row_max); adds the rows' sums to `row_sum`.
-void exponentiate_slab(const Job& job,
-                       const RowBlock& block,
-                       KeyRange slab,
-                       Scratch& scratch,
-                       const float* row_max,
-                       float* row_sum) {
-  for_tiles(block, slab, scratch.s.data(), [&](KeyRange tile, float* s) {
-    job.kernels.exponentiate(block, tile, row_max, s, row_sum);
-  });
-}
-
-/// The slab of keys that `index` names, cut at the keys that the block's last query sees.
-KeyRange key_slab(const Job& job, const RowBlock& block, int index) {
-  const std::int64_t n0 = static_cast<std::int64_t>(index) * job.slab_keys();
-  const std::int64_t left = block.mask.key_end(block.m0 + block.rows - 1) - n0;
-  return {n0, static_cast<int>(std::clamp<std::int64_t>(left, 0, job.slab_keys()))};
-}
-
-int key_slabs(const Job& job, const RowBlock& block) {
-  const std::int64_t keys = block.mask.key_end(block.m0 + block.rows - 1);
-  return static_cast<int>((keys + job.slab_keys() - 1) / job.slab_keys());
-}
-
-/// Maximum and inverse sum of the block's rows; leaves the last slab's 2^(s - row_max) in scratch.
-void row_stats(
-    const Job& job, const Head& head, const RowBlock& block, Scratch& scratch, RowStats& stats) {
-  alignas(64) std::array<float, kMaxRows> row_sum{};
-  stats.row_max.fill(-kInfinity);
-  const int slabs = key_slabs(job, block);
-  for (int i = 0; i < slabs; ++i) {
-    const KeyRange slab = key_slab(job, block, i);
-    const std::array<float, kMaxRows> before = stats.row_max;
-    score_slab(job, head, block, slab, scratch, stats.row_max.data());
-    for (int row = 0; row < block.rows; ++row) {
-      // Equal maxima keep the sum; among them -inf, whose difference would be NaN.
-      const auto r = static_cast<std::size_t>(row);
-      if (before[r] != stats.row_max[r]) row_sum[r] *= std::exp2(before[r] - stats.row_max[r]);
-    }
-    exponentiate_slab(job, block, slab, scratch, stats.row_max.data(), row_sum.data());
-  }
-  for (std::size_t row = 0; row < kMaxRows; ++row)
-    stats.inverse_sum[row] = row_sum[row] == 0 ? 0 : 1 / row_sum[row];
-}
-
-/// total = total + value, or the larger of both; NaN enters and stays.
-float merge(float total, float value, bool is_max) {
-  if (!is_max) return total + value;
-  return value > total || std::isnan(value) ? value : total;
-}
-
-/// Merges the weights in scratch.s into `totals`, one per key of the slab.
-void reduce_slab(const Job& job,
-                 const RowBlock& block,
-                 KeyRange slab,
-                 Scratch& scratch,
-                 const RowStats& stats,
-                 float* totals) {
-  for_tiles(block, slab, scratch.s.data(), [&](KeyRange tile, float* s) {
-    std::array<float, kKeyTile> column;
-    job.kernels.reduce(block, tile, s, stats.inverse_sum.data(), job.is_max(), column.data());
-    float* to = totals + (tile.n0 - slab.n0);
-    for (int n = 0; n < tile.count; ++n)
-      to[n] = merge(to[n], column[static_cast<std::size_t>(n)], job.is_max());
-  });
-}
 
 float divided(const Job& job, float total, std::int64_t n) {
   return static_cast<float>(static_cast<double>(total) / job.problem.divisor(n));
+}
+
+/// Row [N] or [M] of a dense fp32 tensor: of the output's head, or a query head's lse.
+float* fp32_row(const TensorView& tensor, std::int64_t bh) {
+  return static_cast<float*>(tensor.data) +
+         tensor.offset(bh / tensor.shape[1], bh % tensor.shape[1], 0);
+}
+
+/// lse = ln sum exp(score) of the block's queries, where the problem returns it.
+void store_lse(const Job& job, std::int64_t bh, const RowBlock& block, const RowStats& stats) {
+  if (job.problem.lse != Lse::kOut) return;
+  float* lse = fp32_row(job.tensors.lse, bh) + block.m0;
+  for (int row = 0; row < block.rows; ++row) {
+    const auto r = static_cast<std::size_t>(row);
+    const float lse_log2 = stats.row_max[r] - std::log2(stats.inverse_sum[r]);
+    lse[row] = stats.inverse_sum[r] == 0 ? -kInfinity : lse_log2 * std::numbers::ln2_v<float>;
+  }
 }
 
 /// One head on one thread; the output row [N] in fp32 is the accumulator.
 void reduce_head(const Job& job, std::int64_t bh, Scratch& scratch) {
   const Head head = head_of(job, bh);
   const std::int64_t N = job.problem.N;
-  float* out = static_cast<float*>(job.tensors.out.data) + bh * N;
+  float* out = fp32_row(job.tensors.out, bh);
   std::fill_n(out, N, 0.0f);
   for (std::int64_t index = 0; index < job.row_blocks(); ++index) {
     const RowBlock block = row_block(job, index);
     RowStats stats;
     row_stats(job, head, block, scratch, stats);
+    store_lse(job, bh, block, stats);
     const int slabs = key_slabs(job, block);
     for (int i = slabs - 1; i >= 0; --i) {
       const KeyRange slab = key_slab(job, block, i);
@@ -215,7 +85,8 @@ void reduce_head(const Job& job, std::int64_t bh, Scratch& scratch) {
     for (std::int64_t n = 0; n < N; ++n) out[n] = divided(job, out[n], n);
 }
 
-/// Where the two-phase schedule keeps a block's statistics: [B, H, M] maxima, then inverse sums.
+/// Where the two-phase schedule keeps a block's statistics: maxima [B, H, contributing queries],
+/// then inverse sums.
 struct StoredStats {
   float* row_max;
   float* inverse_sum;
@@ -224,8 +95,9 @@ struct StoredStats {
                         const Workspace& workspace,
                         std::int64_t bh,
                         const RowBlock& block) {
-    float* base = static_cast<float*>(workspace.data) + bh * job.problem.M + block.m0;
-    return {base, base + job.heads() * job.problem.M};
+    const std::int64_t rows = job.queries.count();
+    float* base = static_cast<float*>(workspace.data) + bh * rows + block.m0 - job.queries.begin;
+    return {base, base + job.heads() * rows};
   }
 };
 
@@ -237,36 +109,83 @@ void store_row_stats(const Job& job,
   const RowBlock block = row_block(job, unit % job.row_blocks());
   RowStats stats;
   row_stats(job, head_of(job, bh), block, scratch, stats);
+  store_lse(job, bh, block, stats);
   const StoredStats to = StoredStats::at(job, workspace, bh, block);
   std::copy_n(stats.row_max.data(), block.rows, to.row_max);
   std::copy_n(stats.inverse_sum.data(), block.rows, to.inverse_sum);
 }
 
+/// The block's statistics: those of the first phase, or what a given lse makes of them.
+RowStats known_stats(const Job& job,
+                     std::int64_t bh,
+                     const RowBlock& block,
+                     const Workspace& workspace) {
+  RowStats stats{};
+  if (job.problem.lse == Lse::kIn) {
+    const float* lse = fp32_row(job.tensors.lse, bh);
+    for (int row = 0; row < block.rows; ++row) {
+      const auto r = static_cast<std::size_t>(row);
+      const float given = lse[block.m0 + row];
+      const bool weightless = std::isinf(given);
+      stats.row_max[r] = weightless ? kInfinity : given * std::numbers::log2e_v<float>;
+      stats.inverse_sum[r] = weightless ? 0.0f : 1.0f;
+    }
+    return stats;
+  }
+  const StoredStats from = StoredStats::at(job, workspace, bh, block);
+  std::copy_n(from.row_max, block.rows, stats.row_max.data());
+  std::copy_n(from.inverse_sum, block.rows, stats.inverse_sum.data());
+  return stats;
+}
+
+using ColumnUnit = std::array<float, kColumnUnit>;
+
+/// The columns [n0, n0 + count) of one head, before any division.
+ColumnUnit head_columns(const Job& job,
+                        std::int64_t bh,
+                        std::int64_t n0,
+                        int count,
+                        const Workspace& workspace,
+                        Scratch& scratch) {
+  const Head head = head_of(job, bh);
+  ColumnUnit totals{};
+  const std::int64_t unseeing = job.mask.query_begin(n0) - job.queries.begin;
+  const std::int64_t end = job.mask.query_end(n0 + count - 1);
+  for (std::int64_t index = std::max<std::int64_t>(unseeing, 0) / job.block_rows;
+       index < job.row_blocks() && job.queries.begin + index * job.block_rows < end; ++index) {
+    const RowBlock block = row_block(job, index);
+    const RowStats stats = known_stats(job, bh, block, workspace);
+    const int begin = block.keys_begin(0, n0, count) / kKeyTile * kKeyTile;
+    const int seen = block.keys_end(block.rows - 1, n0, count) - begin;
+    const KeyRange slab{n0 + begin, std::max(seen, 0)};
+    alignas(64) std::array<float, kMaxRows> known{};
+    score_slab(job, head, block, slab, scratch, nullptr);
+    exponentiate_slab(job, block, slab, scratch, stats.row_max.data(), known.data());
+    reduce_slab(job, block, slab, scratch, stats, totals.data() + begin);
+  }
+  return totals;
+}
+
+/// A range of columns of one head of the output: its query heads one after the other.
 void reduce_columns(const Job& job,
                     std::int64_t unit,
                     std::int64_t units_per_head,
                     const Workspace& workspace,
                     Scratch& scratch) {
-  const std::int64_t bh = unit / units_per_head;
+  const std::int64_t out_head = unit / units_per_head;
   const std::int64_t n0 = unit % units_per_head * kColumnUnit;
   const int count = static_cast<int>(std::min<std::int64_t>(job.problem.N - n0, kColumnUnit));
-  const Head head = head_of(job, bh);
-  std::array<float, kColumnUnit> totals{};
-  for (std::int64_t index = job.mask.query_begin(n0) / job.block_rows; index < job.row_blocks();
-       ++index) {
-    const RowBlock block = row_block(job, index);
-    RowStats stats{};
-    const StoredStats from = StoredStats::at(job, workspace, bh, block);
-    std::copy_n(from.row_max, block.rows, stats.row_max.data());
-    std::copy_n(from.inverse_sum, block.rows, stats.inverse_sum.data());
-    const KeyRange slab{n0, block.keys_seen(block.rows - 1, n0, count)};
-    alignas(64) std::array<float, kMaxRows> known{};
-    score_slab(job, head, block, slab, scratch, nullptr);
-    exponentiate_slab(job, block, slab, scratch, stats.row_max.data(), known.data());
-    reduce_slab(job, block, slab, scratch, stats, totals.data());
+  const std::int64_t combined = job.problem.combined_heads();
+  ColumnUnit totals{};
+  for (std::int64_t bh = out_head * combined; bh < (out_head + 1) * combined; ++bh) {
+    const ColumnUnit columns = head_columns(job, bh, n0, count, workspace, scratch);
+    for (std::size_t n = 0; n < totals.size(); ++n)
+      totals[n] = merge(totals[n], columns[n], job.problem.heads == Heads::kMax);
   }
+  const TensorView& out = job.tensors.out;
+  const std::int64_t at = out.offset(out_head / out.shape[1], out_head % out.shape[1], n0);
   for (int n = 0; n < count; ++n)
-    store_element(job.tensors.out.data, job.tensors.out.dtype, bh * job.problem.N + n0 + n,
+    store_element(out.data, out.dtype, at + n,
                   divided(job, totals[static_cast<std::size_t>(n)], n0 + n));
 }
 
@@ -280,7 +199,7 @@ void run_by_heads(const Job& job) {
 }
 
 void run_in_two_phases(const Job& job, const Workspace& workspace) {
-  const std::int64_t row_units = job.heads() * job.row_blocks();
+  const std::int64_t row_units = job.problem.lse == Lse::kIn ? 0 : job.heads() * job.row_blocks();
   const std::int64_t units_per_head = (job.problem.N + kColumnUnit - 1) / kColumnUnit;
 #pragma omp parallel num_threads(job.threads)
   {
@@ -289,17 +208,17 @@ void run_in_two_phases(const Job& job, const Workspace& workspace) {
     for (std::int64_t unit = 0; unit < row_units; ++unit)
       store_row_stats(job, unit, workspace, scratch);
 #pragma omp for schedule(dynamic)
-    for (std::int64_t unit = 0; unit < job.heads() * units_per_head; ++unit)
+    for (std::int64_t unit = 0; unit < job.out_heads() * units_per_head; ++unit)
       reduce_columns(job, unit, units_per_head, workspace, scratch);
   }
 }
 
 /// The most queries with which one slab holds all N keys; 64 where none does, and never more than
-/// M needs. Whole panels of the micro-kernel.
+/// the contributing ones need. Whole panels of the micro-kernel.
 int choose_block_rows(const Problem& p, int panel_rows) {
   const int least = std::max(16, panel_rows);
   int needed = least;
-  while (needed < std::min<std::int64_t>(p.M, kMaxRows)) needed *= 2;
+  while (needed < std::min<std::int64_t>(p.contributing().count(), kMaxRows)) needed *= 2;
   for (int rows = needed; rows >= least; rows /= 2)
     if (p.N <= kScores / rows) return rows;
   return needed;
@@ -307,19 +226,24 @@ int choose_block_rows(const Problem& p, int panel_rows) {
 
 Job make_job(const Problem& p, const Tensors& tensors, const DeviceInfo& device) {
   const TileKernels kernels = available_kernels().front();
+  const double to_log2 = p.softcap > 0 ? 1 / p.softcap : std::numbers::log2e;
   return {.problem = p,
           .tensors = tensors,
           .kernels = kernels,
           .mask = p.attention_mask(),
-          .factor = static_cast<float>(p.scale_value() * std::numbers::log2e),
+          .queries = p.contributing(),
+          .factor = static_cast<float>(p.scale_value() * to_log2),
+          .cap = static_cast<float>(p.softcap * std::numbers::log2e),
           .block_rows = choose_block_rows(p, kernels.panel_rows),
           .threads = std::max(1, device.threads)};
 }
 
 /// Whole heads compute (2 slabs - 1) / slabs products per score and leave threads idle in the last
-/// round; two phases compute 2 and leave none idle. A 16-bit output is no fp32 accumulator.
+/// round; two phases compute 2 and leave none idle. A 16-bit output is no fp32 accumulator; a given
+/// lse leaves only the second phase; heads are combined there.
 bool by_heads(const Job& job) {
-  if (job.problem.out_dtype != DType::kF32) return false;
+  const Problem& p = job.problem;
+  if (p.out_dtype != DType::kF32 || p.lse == Lse::kIn || p.combined_heads() > 1) return false;
   const double slabs = std::ceil(static_cast<double>(job.problem.N) / job.slab_keys());
   const std::int64_t rounds = (job.heads() + job.threads - 1) / job.threads;
   return static_cast<double>(rounds * job.threads) * (2 - 1 / slabs) <=
@@ -328,26 +252,52 @@ bool by_heads(const Job& job) {
 
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
+std::size_t workspace_bytes(const Job& job) {
+  if (by_heads(job) || job.problem.lse == Lse::kIn) return 0;
+  return static_cast<std::size_t>(job.heads() * job.queries.count()) * 2 * sizeof(float);
+}
+
+/// Parts follow each other: the largest one's.
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
-  if (by_heads(make_job(p, {}, device))) return 0;
-  return static_cast<std::size_t>(p.B * p.H * p.M) * 2 * sizeof(float);
+  std::size_t bytes = 0;
+  for (const ColReduce::Part& part : ColReduce::parts(p))
+    bytes = std::max(bytes, workspace_bytes(make_job(part.problem, {}, device)));
+  return bytes;
+}
+
+std::string note_of(const Job& job) {
+  return std::string(job.kernels.instructions) + ", " + std::to_string(job.block_rows) +
+         " queries x " + std::to_string(job.slab_keys()) + " keys, " +
+         (by_heads(job) ? "one head a thread" : "two phases");
+}
+
+/// What no work unit writes: rows of an lse that do not contribute, columns beyond a length.
+void clear_outputs(const Problem& p, const Tensors& tensors) {
+  if (p.lse == Lse::kOut)
+    std::fill_n(static_cast<float*>(tensors.lse.data), p.B * p.H * p.M, -kInfinity);
+  if (p.is_ragged())
+    std::memset(tensors.out.data, 0,
+                static_cast<std::size_t>(p.B * p.out_heads() * p.N) * size_of(p.out_dtype));
 }
 
 Launch plan(const Problem& p,
             const Tensors& tensors,
             Workspace workspace,
             const DeviceInfo& device) {
-  const Job job = make_job(p, tensors, device);
-  const bool whole_heads = by_heads(job);
+  std::vector<Job> jobs;
+  for (const ColReduce::Part& part : ColReduce::parts(p))
+    jobs.push_back(make_job(part.problem, part.slice(tensors), device));
   Launch launch;
-  launch.note = std::string(job.kernels.instructions) + ", " + std::to_string(job.block_rows) +
-                " queries x " + std::to_string(job.slab_keys()) + " keys, " +
-                (whole_heads ? "one head a thread" : "two phases");
-  launch.enqueue = [job, workspace, whole_heads](Stream) {
-    if (whole_heads) {
-      run_by_heads(job);
-    } else {
-      run_in_two_phases(job, workspace);
+  launch.note =
+      p.is_ragged() ? std::to_string(jobs.size()) + " sequences in turn" : note_of(jobs.front());
+  launch.enqueue = [p, tensors, jobs, workspace](Stream) {
+    clear_outputs(p, tensors);
+    for (const Job& job : jobs) {
+      if (by_heads(job)) {
+        run_by_heads(job);
+      } else {
+        run_in_two_phases(job, workspace);
+      }
     }
   };
   return launch;

@@ -91,18 +91,45 @@ struct Tiles {
                                        float factor,
                                        float* s) {
     for (int row = 0; row < block.rows; row += kPanelRows) {
-      const int seen = block.keys_seen(row + kPanelRows - 1, keys.n0, keys.count);
-      for (int n = 0; n < seen; n += kKeys)
+      const int begin = block.keys_begin(row, keys.n0, keys.count) / kKeys * kKeys;
+      const int end = block.keys_end(row + kPanelRows - 1, keys.n0, keys.count);
+      for (int n = begin; n < end; n += kKeys)
         score_micro_tile(q + row * depth, k + n * kKeyStride, depth, accumulate, factor,
                          s + n * block.stride + row, block.stride);
     }
   }
 
-  /// Lanes of the vector at `row` that see key n: those from m = n - diagonal on.
+  /// Lanes of the vector at `row` that see key n: n - diagonal <= m <= n - left.
   static ATTN_ALWAYS_INLINE void seen_lanes(Int& lanes, RowBlock block, int row, std::int64_t n) {
-    const std::int64_t first = n - block.mask.diagonal - block.m0 - row;
+    const auto lane_of = [&](std::int64_t m) {
+      return static_cast<std::int32_t>(std::clamp<std::int64_t>(m - block.m0 - row, 0, kLanes));
+    };
     V::lane_index(lanes);
-    lanes = lanes >= static_cast<std::int32_t>(std::clamp<std::int64_t>(first, 0, kLanes));
+    lanes =
+        (lanes >= lane_of(n - block.mask.diagonal)) & (lanes < lane_of(n - block.mask.left + 1));
+  }
+
+  /// Keys of a tile that matter to the vector at `row`: [begin, end) are seen by some of its lanes,
+  /// of those [all_begin, all_end) by all.
+  struct Seen {
+    int begin, all_begin, all_end, end;
+  };
+  static ATTN_ALWAYS_INLINE Seen seen_keys(RowBlock block, KeyRange keys, int row) {
+    const int last = row + kLanes - 1;
+    return {block.keys_begin(row, keys.n0, keys.count), block.keys_begin(last, keys.n0, keys.count),
+            block.keys_end(row, keys.n0, keys.count), block.keys_end(last, keys.n0, keys.count)};
+  }
+
+  static ATTN_ALWAYS_INLINE void soft_cap(RowBlock block, KeyRange keys, float cap, float* s) {
+    for (int row = 0; row < block.rows; row += kLanes) {
+      const Seen seen = seen_keys(block, keys, row);
+      for (int n = seen.begin; n < seen.end; ++n) {
+        Float x;
+        V::load(x, s + n * block.stride + row);
+        simd::tanh<kLanes>(x);
+        V::store(s + n * block.stride + row, x * cap);
+      }
+    }
   }
 
   static ATTN_ALWAYS_INLINE void find_max(RowBlock block,
@@ -110,18 +137,17 @@ struct Tiles {
                                           const float* s,
                                           float* row_max) {
     for (int row = 0; row < block.rows; row += kLanes) {
-      const int all = block.keys_seen(row, keys.n0, keys.count);  // seen by every lane
-      const int some = block.keys_seen(row + kLanes - 1, keys.n0, keys.count);
+      const Seen seen = seen_keys(block, keys, row);
       Float high;
       V::load(high, row_max + row);
-      for (int n = 0; n < some; ++n) {
+      for (int n = seen.begin; n < seen.end; ++n) {
         Float x;
         V::load(x, s + n * block.stride + row);
         Int larger = x > high;
-        if (n >= all) {
-          Int seen;
-          seen_lanes(seen, block, row, keys.n0 + n);
-          larger &= seen;
+        if (n < seen.all_begin || n >= seen.all_end) {
+          Int lanes;
+          seen_lanes(lanes, block, row, keys.n0 + n);
+          larger &= lanes;
         }
         high = larger ? x : high;
       }
@@ -132,22 +158,21 @@ struct Tiles {
   static ATTN_ALWAYS_INLINE void exponentiate(
       RowBlock block, KeyRange keys, const float* row_max, float* s, float* row_sum) {
     for (int row = 0; row < block.rows; row += kLanes) {
-      const int all = block.keys_seen(row, keys.n0, keys.count);
-      const int some = block.keys_seen(row + kLanes - 1, keys.n0, keys.count);
+      const Seen seen = seen_keys(block, keys, row);
       Float shift;
       V::load(shift, row_max + row);
       // No visible score above -inf yet: weights are 0, where -inf - -inf would be NaN.
       shift = shift == -__builtin_inff() ? Float{} : shift;
       Float sum = {};
-      for (int n = 0; n < some; ++n) {
+      for (int n = seen.begin; n < seen.end; ++n) {
         Float x;
         V::load(x, s + n * block.stride + row);
         x -= shift;
         simd::exp2_nonpositive<kLanes>(x);
-        if (n >= all) {
-          Int seen;
-          seen_lanes(seen, block, row, keys.n0 + n);
-          x = seen ? x : Float{};
+        if (n < seen.all_begin || n >= seen.all_end) {
+          Int lanes;
+          seen_lanes(lanes, block, row, keys.n0 + n);
+          x = lanes ? x : Float{};
         }
         sum += x;
         V::store(s + n * block.stride + row, x);
@@ -193,9 +218,12 @@ struct Tiles {
                                         bool is_max,
                                         float* column) {
     for (int n = 0; n < keys.count; ++n) {
-      const std::int64_t first = block.mask.query_begin(keys.n0 + n) - block.m0;
-      const int begin = static_cast<int>(std::clamp<std::int64_t>(first, 0, block.rows));
-      column[n] = reduce_key(s + n * block.stride, inverse_sum, begin, block.rows, is_max);
+      const auto row_of = [&](std::int64_t m) {
+        return static_cast<int>(std::clamp<std::int64_t>(m - block.m0, 0, block.rows));
+      };
+      const int begin = row_of(block.mask.query_begin(keys.n0 + n));
+      const int end = row_of(block.mask.query_end(keys.n0 + n));
+      column[n] = reduce_key(s + n * block.stride, inverse_sum, begin, end, is_max);
     }
   }
 };
@@ -221,9 +249,10 @@ __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma"))) void run_
 }  // namespace
 
 std::vector<TileKernels> available_kernels() {
-#define ATTN_TILE_KERNELS(name, T, run)                                      \
-  {name,          T::kPanelRows,    run<T::pack_queries>, run<T::pack_keys>, \
-   run<T::score>, run<T::find_max>, run<T::exponentiate>, run<T::reduce>}
+#define ATTN_TILE_KERNELS(name, T, run)                                         \
+  {name,          T::kPanelRows,    run<T::pack_queries>, run<T::pack_keys>,    \
+   run<T::score>, run<T::soft_cap>, run<T::find_max>,     run<T::exponentiate>, \
+   run<T::reduce>}
   std::vector<TileKernels> list;
 #if defined(__x86_64__)
   using Avx512 = Tiles<16, 12>;

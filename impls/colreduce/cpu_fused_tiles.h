@@ -35,11 +35,16 @@ struct RowBlock {
   int rows = 0;
   int stride = 0;
 
-  /// How many of the keys [n0, n0 + count) the block's query `row` sees, from n0 on.
-  int keys_seen(int row, std::int64_t n0, int count) const {
-    const std::int64_t seen = mask.key_end(m0 + std::min(row, rows - 1)) - n0;
-    return static_cast<int>(std::clamp<std::int64_t>(seen, 0, count));
+  /// Of the keys [n0, n0 + count), counted from n0: the first that the block's query `row` sees, and
+  /// behind the last. The end may lie before the begin.
+  int keys_begin(int row, std::int64_t n0, int count) const {
+    return static_cast<int>(std::clamp<std::int64_t>(mask.key_begin(query(row)) - n0, 0, count));
   }
+  int keys_end(int row, std::int64_t n0, int count) const {
+    return static_cast<int>(std::clamp<std::int64_t>(mask.key_end(query(row)) - n0, 0, count));
+  }
+
+  std::int64_t query(int row) const { return m0 + std::min(row, rows - 1); }
 };
 
 /// Keys [n0, n0 + count) of a head; tiles of scores over them are [count, block.stride].
@@ -65,6 +70,8 @@ struct TileKernels {
                 bool accumulate,
                 float factor,
                 float* s);
+  /// s = cap * tanh(s), where seen by part of a vector.
+  void (*soft_cap)(RowBlock, KeyRange, float cap, float* s);
   /// row_max = max(row_max, visible scores); NaN is passed over.
   void (*find_max)(RowBlock, KeyRange, const float* s, float* row_max);
   /// s = 2^(s - row_max), 0 where unseen by part of a vector; row_sum += the visible ones.

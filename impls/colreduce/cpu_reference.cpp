@@ -13,9 +13,13 @@ Launch plan(const Problem& p, const Tensors& tensors, Workspace, const DeviceInf
   Launch launch;
   launch.enqueue = [p, tensors](Stream) {
     const ColReduce::Reference reference = ColReduce::oracle(p, tensors);
-    for (std::size_t i = 0; i < reference.value.size(); ++i)
-      store_element(tensors.out.data, tensors.out.dtype, static_cast<std::int64_t>(i),
+    const std::int64_t outputs = p.B * p.out_heads() * p.N;
+    for (std::size_t i = 0; i < reference.value.size(); ++i) {
+      const auto at = static_cast<std::int64_t>(i);
+      const TensorView& to = at < outputs ? tensors.out : tensors.lse;
+      store_element(to.data, to.dtype, at < outputs ? at : at - outputs,
                     static_cast<float>(reference.value[i]));
+    }
   };
   return launch;
 }

@@ -19,6 +19,7 @@
 #include <limits>
 
 #include "harness/core/cuda_check.h"
+#include "impls/colreduce/plain_problem.h"
 #include "impls/common/cublas_handle.h"
 #include "impls/common/row_softmax.cuh"
 #include "impls/common/vector_io.cuh"
@@ -327,6 +328,7 @@ void enqueue(const Job& job, const Kernels& kernels, cudaStream_t stream) {
 }
 
 Support supports(const Problem& p, const DeviceInfo&) {
+  if (Support plain = takes_plain_only(p); !plain) return plain;
   if (std::max({p.M, p.N, p.D}) > kIntMax - 8) return Support::no("M, N and D must fit 32 bits");
   for (const TensorSpec& spec : ColReduce::tensor_specs(p)) {
     if (spec.role == TensorRole::kOutput || spec.shape[2] == 1) continue;

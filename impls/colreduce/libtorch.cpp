@@ -58,48 +58,102 @@ at::Tensor scaled_scores(const Problem& p, const at::Tensor& q, const at::Tensor
   // 16-bit q times the scale, or 16-bit scores times it, would be rounded once more: alpha acts on
   // the fp32 accumulators.
   const at::Tensor unused = at::empty({1, 1, 1}, q.options());  // beta is 0
-  return at::baddbmm(unused, q.reshape({-1, p.M, p.D}), k.reshape({-1, p.N, p.D}).transpose(-2, -1),
+  const std::int64_t rows = q.size(2);
+  return at::baddbmm(unused, q.reshape({-1, rows, p.D}),
+                     k.reshape({-1, p.N, p.D}).transpose(-2, -1),
                      /*beta=*/0,
                      /*alpha=*/p.scale_value())
-      .view({p.B, p.H, p.M, p.N});
+      .view({p.B, p.H, rows, p.N});
 }
 
-/// P [B, H, M, N].
-at::Tensor attention_weights(const Problem& p, const at::Tensor& q, const at::Tensor& k) {
-  at::Tensor scores = scaled_scores(p, q, k);
-  if (p.mask == Mask::kNone) return scores.softmax(-1);
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-  const std::int64_t diagonal = p.attention_mask().diagonal;
+/// P of the scores S, both [B, H, contributing queries, N], under the lse [B, H, M] where the problem
+/// has one; writes it where the problem returns it. Hidden scores are -inf.
+at::Tensor weights_of(const Problem& p, const at::Tensor& scores, const at::Tensor& lse) {
+  if (p.lse == Lse::kNone) return scores.softmax(-1);
+  const RowRange rows = p.contributing();
+  const at::Tensor own = lse.narrow(2, rows.begin, rows.count());
+  if (p.lse == Lse::kIn) {
+    const at::Tensor normaliser = own.masked_fill(own.isinf(), kInfinity).unsqueeze(-1);
+    return (scores.to(at::kFloat) - normaliser).exp_();
+  }
+  at::Tensor computed = scores.to(at::kFloat).logsumexp(-1);
+  computed.masked_fill_(computed == kInfinity, std::numeric_limits<double>::quiet_NaN());
+  own.copy_(computed);
+  return scores.softmax(-1);
+}
+
+/// P [B, H, contributing queries, N] of the contributing queries q.
+at::Tensor attention_weights(const Problem& p,
+                             const at::Tensor& q,
+                             const at::Tensor& k,
+                             const at::Tensor& lse) {
+  at::Tensor scores = scaled_scores(p, q, k);
+  // In fp32: three more roundings to 16 bits would not be those that the class declares.
+  if (p.softcap > 0) scores = scores.to(at::kFloat).div_(p.softcap).tanh_().mul_(p.softcap);
+  if (p.mask == Mask::kNone && p.window < 0) return weights_of(p, scores, lse);
+
+  const AttentionMask mask = p.attention_mask();
   const auto index = at::TensorOptions().dtype(at::kLong).device(q.device());
-  const at::Tensor last_key = at::arange(p.M, index).unsqueeze(1) + diagonal;  // [M, 1]
-  const at::Tensor unseen = at::arange(p.N, index) > last_key;                 // [M, N]
-  scores = scores.masked_fill(unseen, -std::numeric_limits<double>::infinity());
+  const RowRange rows = p.contributing();
+  const at::Tensor query = at::arange(rows.begin, rows.end, index).unsqueeze(1);
+  const at::Tensor key = at::arange(p.N, index);
+  at::Tensor unseen = key > query + mask.diagonal;  // [contributing queries, N]
+  if (p.window >= 0) unseen.logical_or_(key < query + mask.left);
+  scores = scores.masked_fill(unseen, -kInfinity);
   // A row without visible keys, or with a NaN, is NaN under the mask as well: there weights are 0.
-  return scores.softmax(-1).masked_fill_(unseen, 0);
+  return weights_of(p, scores, lse).masked_fill_(unseen, 0);
 }
 
 /// The divisors [N] of a mean.
 at::Tensor divisors(const Problem& p, const at::Tensor& like) {
   const auto index = at::TensorOptions().dtype(at::kLong).device(like.device());
-  if (p.mean_over == MeanOver::kAll) return at::full({p.N}, p.M, index);
-  const at::Tensor first = at::arange(p.N, index) - p.attention_mask().diagonal;
-  return (p.M - first.clamp(0, p.M)).clamp_min(1);
+  const RowRange rows = p.contributing();
+  if (p.mean_over == MeanOver::kAll) return at::full({p.N}, rows.count(), index);
+  const AttentionMask mask = p.attention_mask();
+  const at::Tensor key = at::arange(p.N, index);
+  const at::Tensor begin = (key - mask.diagonal).clamp(rows.begin, rows.end);
+  const at::Tensor end = (key - mask.left + 1).clamp(rows.begin, rows.end);
+  return (end - begin).clamp_min(1);
 }
 
-void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space) {
-  const c10::InferenceMode no_autograd;
-  at::Tensor q = wrap(tensors.q, space);
+/// [B, H, N] -> [B, output heads, N], in fp32 where heads are combined.
+at::Tensor combine_heads(const Problem& p, const at::Tensor& columns) {
+  if (p.combined_heads() == 1) return columns;
+  const at::Tensor heads =
+      columns.to(at::kFloat).view({p.B, p.out_heads(), p.combined_heads(), p.N});
+  if (p.heads == Heads::kMax) return heads.amax(2);
+  const at::Tensor sum = heads.sum(2);
+  return p.heads == Heads::kMean ? sum / static_cast<double>(p.H) : sum;
+}
+
+/// Of a problem that is not ragged.
+void reduce_part(const Problem& p, const Tensors& tensors, MemorySpace space) {
+  const RowRange rows = p.contributing();
+  at::Tensor q = wrap(tensors.q, space).narrow(2, rows.begin, rows.count());
   at::Tensor k = wrap(tensors.k, space);
   if (space == MemorySpace::kHost) {
     q = q.to(at::kFloat);
     k = k.to(at::kFloat);
   }
-  const at::Tensor weights = attention_weights(p, q, for_query_heads(k, p.H));
+  const at::Tensor lse = p.lse == Lse::kNone ? at::Tensor() : wrap(tensors.lse, space).squeeze(-1);
+  const at::Tensor weights = attention_weights(p, q, for_query_heads(k, p.H), lse);
   at::Tensor columns = p.reduction == Reduction::kMax
                            ? weights.amax(-2)
                            : weights.sum(at::IntArrayRef{-2}, /*keepdim=*/false, at::kFloat);
+  columns = combine_heads(p, columns);
   if (p.reduction == Reduction::kMean) columns = columns / divisors(p, columns);
   wrap(tensors.out, space).copy_(columns.unsqueeze(-1));
+}
+
+/// The parts one after the other, over outputs that hold what no part writes.
+void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space) {
+  const c10::InferenceMode no_autograd;
+  if (p.is_ragged()) wrap(tensors.out, space).zero_();
+  if (p.lse == Lse::kOut) wrap(tensors.lse, space).fill_(-kInfinity);
+  for (const ColReduce::Part& part : ColReduce::parts(p))
+    reduce_part(part.problem, part.slice(tensors), space);
 }
 
 /// LibTorch reports a full CPU as a plain error, with the allocator's name in the text.
@@ -124,7 +178,7 @@ Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 Launch plan(const Problem& p, const Tensors& tensors, Workspace, const DeviceInfo& device) {
   const bool on_host = device.space == MemorySpace::kHost;
   const double scores = static_cast<double>(p.B) * static_cast<double>(p.H) *
-                        static_cast<double>(p.M) * static_cast<double>(p.N);
+                        static_cast<double>(p.contributing().count()) * static_cast<double>(p.N);
   const double score_bytes = static_cast<double>(on_host ? sizeof(float) : size_of(p.dtype));
   // An operating system that overcommits would kill the process where the GPU's allocator throws.
   if (device.total_bytes != 0 && 2 * scores * score_bytes > static_cast<double>(device.total_bytes))

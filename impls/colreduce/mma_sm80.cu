@@ -26,6 +26,7 @@
 #include "harness/core/cuda_check.h"
 #include "impls/colreduce/key_splits.h"
 #include "impls/colreduce/mma_sm80.h"
+#include "impls/colreduce/plain_problem.h"
 #include "impls/common/online_softmax.cuh"
 
 namespace attn::colreduce {
@@ -103,6 +104,7 @@ Launch plan(const ColReduce::Problem& problem,
 }  // namespace
 
 Support mma_supports(const ColReduce::Problem& problem, const DeviceInfo& device) {
+  if (Support plain = takes_plain_only(problem); !plain) return plain;
   if (device.sm < 80) return Support::no("needs sm_80 or newer");
   if (problem.dtype == DType::kF32) return Support::no("dtype must be f16 or bf16");
   if (problem.D % 8 != 0) return Support::no("D must be a multiple of 8");

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "harness/core/cuda_check.h"
+#include "impls/colreduce/plain_problem.h"
 #include "impls/colreduce/resident_choices.h"
 #include "impls/colreduce/resident_exchange.cuh"
 #include "impls/colreduce/resident_sm90.h"
@@ -46,6 +47,7 @@ WorkspaceLayout layout_of(const TeamChoice& team) {
 Support resident_supports(const ColReduce::Problem& problem,
                           const DeviceInfo& device,
                           ResidentKernels kernels) {
+  if (Support plain = takes_plain_only(problem); !plain) return plain;
   if (device.sm != 90) return Support::no("needs sm_90");
   if (problem.dtype == DType::kF32) return Support::no("dtype must be f16 or bf16");
   if (problem.D % 8 != 0) return Support::no("D must be a multiple of 8");

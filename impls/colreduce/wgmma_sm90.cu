@@ -26,6 +26,7 @@
 
 #include "harness/core/cuda_check.h"
 #include "impls/colreduce/merge_parts.h"
+#include "impls/colreduce/plain_problem.h"
 #include "impls/colreduce/wgmma_sm90.h"
 #include "impls/common/online_softmax.cuh"
 
@@ -43,6 +44,7 @@ RowSplitShape split_shape(const ColReduce::Problem& problem, const DeviceInfo& d
 }
 
 Support supports(const ColReduce::Problem& problem, const DeviceInfo& device) {
+  if (Support plain = takes_plain_only(problem); !plain) return plain;
   if (device.sm != 90) return Support::no("needs sm_90");
   if (problem.dtype == DType::kF32) return Support::no("dtype must be f16 or bf16");
   if (problem.D % 8 != 0) return Support::no("D must be a multiple of 8");

@@ -58,6 +58,31 @@ ATTN_ALWAYS_INLINE void exp2_nonpositive(typename Vec<kLanes>::Float& x) {
   x = x < -126.0f ? Float{} : p;
 }
 
+/// x = tanh(x) within 3 ulp, NaN and infinities included.
+///
+/// (1 - t) / (1 + t) with t = 2^(-2 |x| log2 e); below 0.625, where 1 - t cancels, the polynomial of
+/// Moshier's Cephes library (tanhf).
+template <int kLanes>
+ATTN_ALWAYS_INLINE void tanh(typename Vec<kLanes>::Float& x) {
+  using Float = typename Vec<kLanes>::Float;
+  using Int = typename Vec<kLanes>::Int;
+  const Int bits = __builtin_bit_cast(Int, x);
+  const Int magnitude = bits & 0x7fffffff;
+  const Float a = __builtin_bit_cast(Float, magnitude);
+  Float t = a * -2.8853900817779268f;
+  exp2_nonpositive<kLanes>(t);
+  const Float large = (1.0f - t) / (1.0f + t);
+  const Float z = a * a;
+  Float p = z * -5.70498872745e-3f + 2.06390887954e-2f;
+  p = p * z - 5.37397155531e-2f;
+  p = p * z + 1.33314422036e-1f;
+  p = p * z - 3.33332819422e-1f;
+  const Float small = p * z * a + a;
+  const Float result = a < 0.625f ? small : large;
+  const Int signed_bits = __builtin_bit_cast(Int, result) | (bits & ~0x7fffffff);
+  x = __builtin_bit_cast(Float, signed_bits);
+}
+
 /// The sum of the lanes, pairwise.
 template <int kLanes>
 ATTN_ALWAYS_INLINE float sum_lanes(const typename Vec<kLanes>::Float& x) {

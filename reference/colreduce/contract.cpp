@@ -1,27 +1,15 @@
-// Validation, memory layout, work model and error bound of the column reduction.
+// Memory layout, parts and work model of the column reduction.
 #include "reference/colreduce/contract.h"
 
 #include <algorithm>
 #include <cmath>
-#include <string>
+#include <optional>
+#include <utility>
 
 namespace attn {
 namespace {
 
 using Problem = ColReduce::Problem;
-
-constexpr double kFp32Roundoff = 0x1p-24;
-constexpr double kFp32Normal = 0x1p-126;
-/// Standard deviations of a random walk of roundings that a correct backend may reach.
-constexpr double kWalk = 4;
-/// Where weights pass through fp16: the reference of a row's exponentials makes the largest of a
-/// tile this, so that what falls below fp16's normal numbers is small beside it.
-constexpr double kLargestHalf = 0x1p8;
-
-/// product *= factor; false when it leaves int64.
-bool multiply(std::int64_t& product, std::int64_t factor) {
-  return !__builtin_mul_overflow(product, factor, &product);
-}
 
 Extents dense_strides(std::int64_t heads, std::int64_t rows, std::int64_t D) {
   return {heads * rows * D, rows * D, D, 1};
@@ -59,155 +47,166 @@ TensorSpec input_spec(const Problem& p, TensorRole role) {
   return spec;
 }
 
-/// Whether shape and strides of a tensor keep every byte offset inside int64, with room to spare.
-bool addressable(const Extents& shape, const Extents& strides) {
-  std::int64_t span = 16;  // bytes per element, generously
-  std::int64_t elements = 16;
-  for (std::size_t axis = 0; axis < shape.size(); ++axis) {
-    std::int64_t reach = 16;
-    if (!multiply(elements, shape[axis]) || !multiply(reach, shape[axis]) ||
-        !multiply(reach, std::max<std::int64_t>(strides[axis], 1)) ||
-        __builtin_add_overflow(span, reach, &span))
-      return false;
-  }
-  return true;
+/// Sum over the queries m of `rows` of m + shift, cut to [0, N].
+double sum_of_bounds(RowRange rows, std::int64_t shift, std::int64_t N) {
+  const std::int64_t rising = std::clamp(-shift, rows.begin, rows.end);  // before: 0
+  const std::int64_t full = std::clamp(N - shift, rising, rows.end);     // from here: N
+  const double count = static_cast<double>(full - rising);
+  const double first = static_cast<double>(rising + shift);
+  return (count > 0 ? count * (first + (count - 1) / 2) : 0) +
+         static_cast<double>(rows.end - full) * static_cast<double>(N);
 }
 
-/// Whether no two elements share memory, apart from repeats along axes of stride 0.
-bool disjoint(const Extents& shape, const Extents& strides) {
-  std::array<std::pair<std::int64_t, std::int64_t>, kMaxRank> axes;  // stride, extent
-  for (std::size_t i = 0; i < axes.size(); ++i) axes[i] = {strides[i], shape[i]};
-  std::sort(axes.begin(), axes.end());
-  std::int64_t occupied = 1;
-  for (const auto& [stride, extent] : axes) {
-    if (stride == 0 || extent == 1) continue;
-    if (stride < occupied) return false;
-    occupied = stride * extent;
-  }
-  return true;
+/// Of a problem that is not ragged, without its outputs.
+Work work_of_part(const Problem& p) {
+  const AttentionMask mask = p.attention_mask();
+  const RowRange rows = p.contributing();
+  const bool sees = mask.left <= mask.diagonal;  // else no query sees anything
+  const double pairs =                           // visible, of one head
+      sees ? sum_of_bounds(rows, mask.diagonal + 1, p.N) - sum_of_bounds(rows, mask.left, p.N) : 0;
+  const std::int64_t first_seeing =
+      sees ? std::clamp(-mask.diagonal, rows.begin, rows.end) : rows.end;
+  const double heads = static_cast<double>(p.B) * static_cast<double>(p.H);
+  const double row_bytes = static_cast<double>(p.D) * static_cast<double>(size_of(p.dtype));
+  const double key_heads = static_cast<double>(p.B) * static_cast<double>(p.key_heads());
+  const double seen_keys =
+      pairs > 0 ? static_cast<double>(mask.key_end(rows.end - 1) - mask.key_begin(first_seeing))
+                : 0;
+  const std::int64_t given_rows = p.lse == Lse::kIn ? rows.end - first_seeing : 0;
+  return {.mma_flops = 2 * heads * pairs * static_cast<double>(p.D),
+          .exponentials = heads * pairs,
+          .bytes = heads * static_cast<double>(rows.end - first_seeing) * row_bytes +
+                   key_heads * seen_keys * row_bytes +
+                   heads * static_cast<double>(given_rows) * sizeof(float)};
 }
 
-Support validate_strides(std::string_view name, const Extents& shape, const Extents& strides) {
-  if (strides == Extents{}) return Support::yes();
-  if (strides[3] != 1)
-    return Support::no(std::string(name) + " must have a D stride of 1, not " +
-                       std::to_string(strides[3]));
-  if (std::any_of(strides.begin(), strides.end(), [](std::int64_t s) { return s < 0; }))
-    return Support::no(std::string(name) + " must not be negative");
-  if (!addressable(shape, strides))
-    return Support::no(std::string(name) + " overflows 64-bit addresses");
-  if (!disjoint(shape, strides))
-    return Support::no(std::string(name) + " must not make elements overlap (0 repeats an axis)");
-  return Support::yes();
+/// Sequence `i` of a ragged problem; empty where nothing is reduced.
+std::optional<ColReduce::Part> sequence(const Problem& p, std::int64_t i) {
+  const auto index = static_cast<std::size_t>(i);
+  ColReduce::Part part{.problem = p};
+  Problem& own = part.problem;
+  own.B = 1;
+  if (p.is_packed()) {
+    part.q_first = p.cu_q[index];
+    part.k_first = p.cu_k[index];
+    own.M = p.cu_q[index + 1] - part.q_first;
+    own.N = p.cu_k[index + 1] - part.k_first;
+  } else {
+    part.batch = i;
+    if (!p.q_len.empty()) own.M = p.q_len[index];
+    if (!p.kv_len.empty()) own.N = p.kv_len[index];
+  }
+  for (auto* list : {&own.q_len, &own.kv_len, &own.cu_q, &own.cu_k}) list->clear();
+  own.query_begin = p.query_begin < 0 ? std::max<std::int64_t>(own.M + p.query_begin, 0)
+                                      : std::min(p.query_begin, own.M);
+  own.query_end = p.query_end < 0 ? own.M : std::min(p.query_end, own.M);
+  if (own.query_begin >= own.query_end || own.N == 0) return std::nullopt;
+  return part;
 }
 
-bool sizes_fit(const Problem& p) {
-  std::int64_t pairs = 1;
-  std::int64_t row = 3;
-  if (!multiply(pairs, p.B) || !multiply(pairs, p.H) || !multiply(pairs, p.M) ||
-      !multiply(pairs, p.N) || !multiply(row, p.H) || !multiply(row, p.D))
-    return false;
-  for (const std::int64_t rows : {p.M, p.N}) {  // a row of the widest layout bounds every stride
-    std::int64_t batch = row;
-    if (!multiply(batch, rows)) return false;
-    if (!addressable({p.B, p.H, rows, p.D}, {batch, batch, row, 1})) return false;
-  }
-  return true;
+std::int64_t sequences(const Problem& p) {
+  return p.is_packed() ? static_cast<std::int64_t>(p.cu_q.size()) - 1 : p.B;
 }
 
 }  // namespace
+
+std::int64_t ColReduce::Problem::out_heads() const {
+  if (heads == Heads::kEach) return H;
+  return heads == Heads::kGroup ? key_heads() : 1;
+}
 
 double ColReduce::Problem::scale_value() const {
   return std::isnan(scale) ? 1.0 / std::sqrt(static_cast<double>(D)) : scale;
 }
 
-double ColReduce::Problem::divisor(std::int64_t n) const {
-  if (reduction != Reduction::kMean) return 1;
-  const std::int64_t count = mean_over == MeanOver::kAll ? M : M - attention_mask().query_begin(n);
-  return static_cast<double>(std::max<std::int64_t>(count, 1));
+RowRange ColReduce::Problem::contributing() const {
+  const std::int64_t begin = query_begin < 0 ? query_begin + M : query_begin;
+  return {begin, query_end < 0 ? M : query_end};
 }
 
-Support ColReduce::validate(const Problem& p) {
-  const std::pair<const char*, std::int64_t> sizes[] = {
-      {"B", p.B}, {"H", p.H}, {"M", p.M}, {"N", p.N}, {"D", p.D}};
-  for (const auto& [name, value] : sizes) {
-    if (value < 1)
-      return Support::no(std::string(name) + " must be at least 1, not " + std::to_string(value));
-  }
-  if (p.H_kv < 0 || p.H % p.key_heads() != 0)
-    return Support::no("H must be a multiple of H_kv, not " + std::to_string(p.H) + " and " +
-                       std::to_string(p.H_kv));
-  if (std::isinf(p.scale)) return Support::no("scale must be finite");
-  if (p.out_dtype != DType::kF32 && p.out_dtype != p.dtype)
-    return Support::no("out_dtype must be f32 or the input type");
-  if (!sizes_fit(p)) return Support::no("the shape overflows 64-bit addresses");
-  if (Support s = validate_strides("q_strides", {p.B, p.H, p.M, p.D}, p.q_strides); !s) return s;
-  return validate_strides("k_strides", {p.B, p.key_heads(), p.N, p.D}, p.k_strides);
+RowRange ColReduce::Problem::contributing(std::int64_t n) const {
+  const RowRange all = contributing();
+  const AttentionMask mask = attention_mask();
+  const std::int64_t begin = std::clamp(mask.query_begin(n), all.begin, all.end);
+  return {begin, std::clamp(mask.query_end(n), begin, all.end)};
+}
+
+double ColReduce::Problem::divisor(std::int64_t n) const {
+  const auto averaged = static_cast<double>(heads == Heads::kMean ? H : 1);
+  if (reduction != Reduction::kMean) return averaged;
+  const RowRange counted = mean_over == MeanOver::kAll ? contributing() : contributing(n);
+  const std::int64_t count = counted.count();
+  return averaged * static_cast<double>(std::max<std::int64_t>(count, 1));
 }
 
 std::vector<TensorSpec> ColReduce::tensor_specs(const Problem& p) {
   TensorSpec out{.name = "out",
                  .role = TensorRole::kOutput,
                  .dtype = p.out_dtype,
-                 .shape = {p.B, p.H, p.N, 1},
-                 .strides = {p.H * p.N, p.N, 1, 1}};
+                 .shape = {p.B, p.out_heads(), p.N, 1},
+                 .strides = {p.out_heads() * p.N, p.N, 1, 1}};
   out.storage_elements = out.elements();
-  return {input_spec(p, TensorRole::kQuery), input_spec(p, TensorRole::kKey), out};
+  std::vector<TensorSpec> specs = {input_spec(p, TensorRole::kQuery),
+                                   input_spec(p, TensorRole::kKey), out};
+  if (p.lse != Lse::kNone)
+    specs.push_back({.name = "lse",
+                     .role = p.lse == Lse::kIn ? TensorRole::kGiven : TensorRole::kOutput,
+                     .shape = {p.B, p.H, p.M, 1},
+                     .strides = {p.H * p.M, p.M, 1, 1},
+                     .storage_elements = p.B * p.H * p.M});
+  return specs;
 }
 
 ColReduce::Tensors ColReduce::bind(const Problem& p, std::span<void* const> storage) {
   const std::vector<TensorSpec> specs = tensor_specs(p);
-  return {specs[0].bind(storage[0]), specs[1].bind(storage[1]), specs[2].bind(storage[2])};
+  Tensors tensors{specs[0].bind(storage[0]), specs[1].bind(storage[1]), specs[2].bind(storage[2])};
+  if (p.lse != Lse::kNone) tensors.lse = specs[3].bind(storage[3]);
+  return tensors;
+}
+
+std::vector<ColReduce::Part> ColReduce::parts(const Problem& p) {
+  if (!p.is_ragged()) return {{.problem = p}};
+  std::vector<Part> parts;
+  for (std::int64_t i = 0; i < sequences(p); ++i) {
+    if (auto part = sequence(p, i)) parts.push_back(std::move(*part));
+  }
+  return parts;
+}
+
+std::optional<ColReduce::Part> ColReduce::part_of(const Problem& p,
+                                                  std::int64_t batch,
+                                                  std::int64_t n) {
+  if (!p.is_packed()) return sequence(p, batch);
+  // The last sequence that begins at n or before: sequences without keys come before those with.
+  return sequence(p, std::upper_bound(p.cu_k.begin(), p.cu_k.end(), n) - p.cu_k.begin() - 1);
+}
+
+ColReduce::Tensors ColReduce::Part::slice(const Tensors& whole) const {
+  const auto rows = [&](TensorView view, std::int64_t first, std::int64_t count) {
+    if (!view.data) return view;
+    const std::int64_t bytes =
+        view.offset(batch, 0, first) * static_cast<std::int64_t>(size_of(view.dtype));
+    view.data = static_cast<char*>(view.data) + bytes;
+    view.shape[0] = problem.B;
+    view.shape[2] = count;
+    return view;
+  };
+  return {rows(whole.q, q_first, problem.M), rows(whole.k, k_first, problem.N),
+          rows(whole.out, k_first, problem.N), rows(whole.lse, q_first, problem.M)};
 }
 
 Work ColReduce::work(const Problem& p) {
-  // Visible pairs of a head: the rows' key counts are an arithmetic series clamped to [0, N].
-  const AttentionMask mask = p.attention_mask();
-  const std::int64_t first =
-      std::clamp<std::int64_t>(-mask.diagonal, 0, p.M);  // rows before: blind
-  const std::int64_t full =                              // rows from here see all keys
-      std::clamp<std::int64_t>(p.N - 1 - mask.diagonal, first, p.M);
-  const double partial = static_cast<double>(full - first);
-  const double pairs = partial * (static_cast<double>(mask.key_end(first)) + (partial - 1) / 2) *
-                           (partial > 0 ? 1 : 0) +
-                       static_cast<double>(p.M - full) * static_cast<double>(p.N);
-  const double heads = static_cast<double>(p.B) * static_cast<double>(p.H);
-  const double row_bytes = static_cast<double>(p.D) * static_cast<double>(size_of(p.dtype));
-  const double key_heads = static_cast<double>(p.B) * static_cast<double>(p.key_heads());
-  const double seen_keys = static_cast<double>(mask.key_end(p.M - 1));
-  return {.mma_flops = 2 * heads * pairs * static_cast<double>(p.D),
-          .exponentials = heads * pairs,
-          .bytes = heads * static_cast<double>(p.M - first) * row_bytes +
-                   key_heads * seen_keys * row_bytes +
-                   heads * static_cast<double>(p.N) * static_cast<double>(size_of(p.out_dtype))};
-}
-
-double ColReduce::tolerance(const Problem& p,
-                            const Reference& reference,
-                            std::size_t index,
-                            NumericsClass numerics) {
-  const double value = reference.value[index];
-  const double divisor = p.divisor(static_cast<std::int64_t>(index) % p.N);
-  const double output = unit_roundoff(p.out_dtype) * std::abs(value) + half_subnormal(p.out_dtype);
-  if (numerics == NumericsClass::kFp64) return output + 0x1p-40 * std::abs(value);
-
-  // Terms of one element for max, of a sum over M queries otherwise.
-  const bool is_max = p.reduction == Reduction::kMax;
-  const double rows = is_max ? 1 : static_cast<double>(p.M);
-  const double sum = value * divisor;
-  double bound = reference.drift[index] + rows * kFp32Normal;
-  if (!is_max) bound += sum * kWalk * std::sqrt(rows) * kFp32Roundoff;
-  if (numerics == NumericsClass::kHalfWeights && p.dtype != DType::kF32) {
-    const double walk = is_max ? 1 : kWalk;  // a maximum is one weight, rounded once
-    bound += unit_roundoff(DType::kF16) * walk * std::sqrt(reference.square[index]) +
-             rows * half_subnormal(DType::kF16) / kLargestHalf;
+  const double out_elements = static_cast<double>(p.B * p.out_heads()) * static_cast<double>(p.N);
+  const double lse_rows = p.lse == Lse::kOut ? static_cast<double>(p.B * p.H * p.M) : 0;
+  Work total{.bytes = out_elements * static_cast<double>(size_of(p.out_dtype)) +
+                      lse_rows * sizeof(float)};
+  for (const Part& part : parts(p)) {
+    const Work work = work_of_part(part.problem);
+    total.mma_flops += work.mma_flops;
+    total.exponentials += work.exponentials;
+    total.bytes += work.bytes;
   }
-  if (numerics == NumericsClass::kStored && p.dtype != DType::kF32) {
-    const double roundoff = unit_roundoff(p.dtype);
-    bound += roundoff * (reference.stored[index] + kWalk * std::sqrt(reference.square[index])) +
-             rows * half_subnormal(p.dtype);
-  }
-  return output + bound / divisor;
+  return total;
 }
 
 }  // namespace attn

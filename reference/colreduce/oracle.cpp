@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "reference/colreduce/contract.h"
@@ -43,6 +44,10 @@ double dot(const double* a, const double* b, std::int64_t D) {
   return sum;
 }
 
+double capped(double score, double softcap) {
+  return softcap > 0 ? softcap * std::tanh(score / softcap) : score;
+}
+
 /// Sums or maxima over the queries of one head, per key; `value` before the division of a mean.
 struct Columns {
   explicit Columns(std::size_t N) : value(N), drift(N), stored(N), square(N) {}
@@ -57,86 +62,178 @@ void reduce_into(double& total, double term, bool is_max) {
   }
 }
 
-/// Adds query `m`, whose scores over its visible keys are `scores`, to the columns.
-void add_row(const std::vector<double>& scores,
-             double q_norm,
-             const HeadRows& k,
-             double scale,
-             double longest_key,
-             bool is_max,
-             Columns& columns) {
-  double row_max = -std::numeric_limits<double>::infinity();
-  bool poisoned = false;
-  for (const double s : scores) {
-    poisoned = poisoned || std::isnan(s);
-    row_max = std::max(row_max, s);
-  }
-  if (row_max == -std::numeric_limits<double>::infinity() && !poisoned) return;  // sees nothing
-
-  const double D = static_cast<double>(k.D);
-  const double per_key = kWalk * std::sqrt(D) * 2 * kU * scale * q_norm;  // delta per unit |k_j|
-  const double per_row = 4 * kU * scale * q_norm * longest_key;
-  double row_sum = 0;
-  for (const double s : scores) row_sum += std::exp(s - row_max);
-  double mean_norm = 0;   // sum_k p_ik |k_k|
-  double mean_score = 0;  // sum_k p_ik |s_ik|
-  for (std::size_t n = 0; n < scores.size(); ++n) {
-    const double p = std::exp(scores[n] - row_max) / row_sum;
-    mean_norm += p * k.norms[n];
-    mean_score += p == 0 ? 0 : p * std::abs(scores[n]);
-  }
-  const double row_drift = 2 * per_row + per_key * mean_norm + 8 * kU +
-                           kWalk * std::sqrt(static_cast<double>(k.rows)) * kU;
-  for (std::size_t n = 0; n < scores.size(); ++n) {
-    const double p = std::exp(scores[n] - row_max) / row_sum;
-    const double magnitude = p == 0 ? 0 : std::abs(scores[n]) + mean_score;
-    reduce_into(columns.value[n], p, is_max);
-    reduce_into(columns.drift[n], p * (per_key * k.norms[n] + row_drift), is_max);
-    reduce_into(columns.stored[n], p * magnitude, is_max);
-    reduce_into(columns.square[n], p * p, is_max);
-  }
+float given_lse(const ColReduce::Tensors& tensors, std::int64_t b, std::int64_t h, std::int64_t m) {
+  return load_element(tensors.lse.data, tensors.lse.dtype, tensors.lse.offset(b, h, m));
 }
 
-Columns reduce_head(const ColReduce::Problem& p, const HeadRows& q, const HeadRows& k) {
-  const AttentionMask mask = p.attention_mask();
-  const double scale = p.scale_value();
-  const bool is_max = p.reduction == Reduction::kMax;
-  const double longest_key = *std::max_element(k.norms.begin(), k.norms.end());
-  Columns columns(static_cast<std::size_t>(p.N));
-  std::vector<double> scores;
-  for (std::int64_t m = 0; m < p.M; ++m) {
-    scores.resize(static_cast<std::size_t>(mask.key_end(m)));
-    for (std::size_t n = 0; n < scores.size(); ++n)
-      scores[n] = scale * dot(q.row(m), k.row(static_cast<std::int64_t>(n)), p.D);
-    add_row(scores, q.norms[static_cast<std::size_t>(m)], k, std::abs(scale), longest_key, is_max,
-            columns);
+/// Scores of one query with the keys that it sees, from key `first` on.
+struct Scores {
+  std::int64_t first = 0;
+  std::vector<double> values;
+};
+
+/// One query's softmax and how far a correct fp32 backend may be from it.
+struct Row {
+  double origin = 0;                                     ///< p = exp(s - origin) / sum
+  double sum = std::numeric_limits<double>::infinity();  ///< infinite where the query has no weight
+  double per_key = 0;                                    ///< error of a score per unit |k_j|
+  double drift = 0;                                      ///< the part of rel_ij without j
+  double mean_score = 0;                                 ///< sum_k p_ik |s_ik|
+
+  double weight(double score) const { return std::exp(score - origin) / sum; }
+  double lse() const {
+    return std::isinf(sum) ? -std::numeric_limits<double>::infinity() : origin + std::log(sum);
   }
-  return columns;
-}
+};
 
-}  // namespace
+/// Everything that the queries of one head share.
+struct Head {
+  const ColReduce::Problem& p;
+  HeadRows q;
+  HeadRows k;
+  AttentionMask mask;
+  double longest_key;
 
-ColReduce::Reference ColReduce::oracle(const Problem& p, const Tensors& tensors) {
-  const auto outputs = static_cast<std::size_t>(p.B * p.H * p.N);
-  Reference reference{std::vector<double>(outputs), std::vector<float>(outputs),
-                      std::vector<float>(outputs), std::vector<float>(outputs)};
+  Head(const ColReduce::Problem& problem,
+       const ColReduce::Tensors& tensors,
+       std::int64_t b,
+       std::int64_t h)
+      : p(problem),
+        q(tensors.q, b, h),
+        k(tensors.k, b, problem.key_head(h)),
+        mask(problem.attention_mask()),
+        longest_key(*std::max_element(k.norms.begin(), k.norms.end())) {}
+
+  Scores scores(std::int64_t m) const {
+    Scores scores{mask.key_begin(m), {}};
+    for (std::int64_t n = scores.first; n < mask.key_end(m); ++n)
+      scores.values.push_back(capped(p.scale_value() * dot(q.row(m), k.row(n), p.D), p.softcap));
+    return scores;
+  }
+
+  /// Errors of the scores of query m: the part of its row, and the part per unit of |k_j|.
+  Row measured(std::int64_t m) const {
+    const double reach = std::abs(p.scale_value()) * q.norms[static_cast<std::size_t>(m)];
+    const double largest = reach * longest_key;  // no score of the row is larger
+    Row row;
+    row.per_key = kWalk * std::sqrt(static_cast<double>(p.D)) * 2 * kU * reach;
+    row.drift = 4 * kU * largest + 8 * kU * std::min(p.softcap, largest) + 8 * kU;
+    return row;
+  }
+
+  /// The softmax of query m over its scores.
+  Row normalised(std::int64_t m, const Scores& scores) const {
+    double row_max = -std::numeric_limits<double>::infinity();
+    bool poisoned = false;
+    for (const double s : scores.values) {
+      poisoned = poisoned || std::isnan(s);
+      row_max = std::max(row_max, s);
+    }
+    if (row_max == -std::numeric_limits<double>::infinity() && !poisoned) return {};  // no weight
+    Row row = measured(m);
+    row.origin = row_max;
+    row.sum = 0;
+    for (const double s : scores.values) row.sum += std::exp(s - row_max);
+    double mean_norm = 0;  // sum_k p_ik |k_k|
+    for (std::size_t i = 0; i < scores.values.size(); ++i) {
+      const double weight = row.weight(scores.values[i]);
+      mean_norm += weight * k.norms[static_cast<std::size_t>(scores.first) + i];
+      row.mean_score += weight == 0 ? 0 : weight * std::abs(scores.values[i]);
+    }
+    // The normaliser has the errors of its terms, whose row part counts once more.
+    row.drift += row.drift - 8 * kU + row.per_key * mean_norm +
+                 kWalk * std::sqrt(static_cast<double>(k.rows)) * kU;
+    return row;
+  }
+
+  /// The weights of query m under a normaliser that was given.
+  Row given(std::int64_t m, float lse) const {
+    if (std::isinf(lse)) return {};  // no weight
+    Row row = measured(m);
+    row.origin = lse;
+    row.sum = 1;
+    row.drift += 4 * kU * std::abs(static_cast<double>(lse));
+    return row;
+  }
+
+  /// Adds a query to the columns.
+  void reduce(const Scores& scores, const Row& row, Columns& columns) const {
+    if (std::isinf(row.sum)) return;
+    const bool is_max = p.reduction == Reduction::kMax;
+    for (std::size_t i = 0; i < scores.values.size(); ++i) {
+      const std::size_t n = static_cast<std::size_t>(scores.first) + i;
+      const double weight = row.weight(scores.values[i]);
+      const double magnitude = weight == 0 ? 0 : std::abs(scores.values[i]) + row.mean_score;
+      reduce_into(columns.value[n], weight, is_max);
+      reduce_into(columns.drift[n], weight * (row.per_key * k.norms[n] + row.drift), is_max);
+      reduce_into(columns.stored[n], weight * magnitude, is_max);
+      reduce_into(columns.square[n], weight * weight, is_max);
+    }
+  }
+};
+
+using Reference = ColReduce::Reference;
+
+/// The answer of a problem that is not ragged.
+Reference answer(const ColReduce::Problem& p, const ColReduce::Tensors& tensors) {
   const std::int64_t heads = p.B * p.H;
+  const std::int64_t outputs = heads * p.N;
+  Reference reference = Reference::of_columns(p);
 #pragma omp parallel for schedule(dynamic)
   for (std::int64_t bh = 0; bh < heads; ++bh) {
-    const std::int64_t b = bh / p.H;
-    const std::int64_t h = bh % p.H;
-    const Columns columns =
-        reduce_head(p, HeadRows(tensors.q, b, h), HeadRows(tensors.k, b, p.key_head(h)));
+    const Head head(p, tensors, bh / p.H, bh % p.H);
+    Columns columns(static_cast<std::size_t>(p.N));
+    const RowRange queries = p.contributing();
+    for (std::int64_t m = 0; m < p.M; ++m) {
+      const bool contributes = m >= queries.begin && m < queries.end;
+      const Scores scores = contributes ? head.scores(m) : Scores{};
+      const Row row = !contributes        ? Row{}
+                      : p.lse == Lse::kIn ? head.given(m, given_lse(tensors, bh / p.H, bh % p.H, m))
+                                          : head.normalised(m, scores);
+      head.reduce(scores, row, columns);
+      if (p.lse == Lse::kOut)
+        reference.set_lse(static_cast<std::size_t>(outputs + bh * p.M + m), row.lse(), row.drift,
+                          row.mean_score);
+    }
     for (std::int64_t n = 0; n < p.N; ++n) {
       const auto from = static_cast<std::size_t>(n);
       const auto to = static_cast<std::size_t>(bh * p.N + n);
-      reference.value[to] = columns.value[from] / p.divisor(n);
+      reference.value[to] = columns.value[from];
       reference.drift[to] = static_cast<float>(columns.drift[from]);
       reference.stored[to] = static_cast<float>(columns.stored[from]);
       reference.square[to] = static_cast<float>(columns.square[from]);
     }
   }
+  return Reference::of_heads(p, std::move(reference));
+}
+
+/// Writes the lse of a problem that is not ragged, of its contributing queries.
+void write_lse(const ColReduce::Problem& p, const ColReduce::Tensors& tensors) {
+  const RowRange queries = p.contributing();
+#pragma omp parallel for schedule(dynamic)
+  for (std::int64_t bh = 0; bh < p.B * p.H; ++bh) {
+    const Head head(p, tensors, bh / p.H, bh % p.H);
+    for (std::int64_t m = queries.begin; m < queries.end; ++m)
+      store_element(tensors.lse.data, tensors.lse.dtype, tensors.lse.offset(bh / p.H, bh % p.H, m),
+                    static_cast<float>(head.normalised(m, head.scores(m)).lse()));
+  }
+}
+
+}  // namespace
+
+ColReduce::Reference ColReduce::oracle(const Problem& p, const Tensors& tensors) {
+  if (!p.is_ragged()) return answer(p, tensors);
+  Reference reference(p);
+  for (const Part& part : parts(p))
+    reference.insert(p, part, answer(part.problem, part.slice(tensors)));
   return reference;
+}
+
+void ColReduce::write_given(const Problem& p, const Tensors& tensors) {
+  if (p.lse != Lse::kIn) return;
+  std::fill_n(static_cast<float*>(tensors.lse.data), p.B * p.H * p.M,
+              -std::numeric_limits<float>::infinity());
+  for (const Part& part : parts(p)) write_lse(part.problem, part.slice(tensors));
 }
 
 }  // namespace attn

@@ -1,300 +1,24 @@
 // The fp64 oracle on the GPU, for shapes that the CPU would take hours over: the definitions of
-// oracle.cpp, by a plain tiled product on the FP64 units. Shares only the mask with backends.
-//
-// Three steps per chunk of heads: the norms of the rows of k; per query the exact maximum, then the
-// sums over its keys; per key the sums over its queries. Scores are computed three times, in the
-// same order each time, and never stored.
-#include <cuda_fp16.h>
+// oracle.cpp, by a plain tiled product on the FP64 units (oracle_kernels.cuh). Shares only the mask
+// with backends.
 #include <cuda_runtime.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "harness/core/cuda_check.h"
-#include "reference/attention_mask.h"
 #include "reference/colreduce/contract.h"
+#include "reference/colreduce/oracle_kernels.cuh"
 
 namespace attn {
 namespace {
 
-constexpr double kU = 0x1p-24;  // fp32 unit roundoff, of which every error bound is made
-constexpr double kWalk = 4;
-
-constexpr int kTile = 64;   // rows of q or k in a tile
-constexpr int kDepth = 32;  // components staged at a time
-constexpr int kSide = 16;   // threads along each side of a tile
-constexpr int kOwn = 4;     // rows a thread owns along each side
-constexpr int kThreads = kSide * kSide;
-constexpr int kPitch = kTile + 1;  // odd: a column of doubles touches every bank
-static_assert(kSide * kOwn == kTile, "the threads tile the scores");
-
-/// What the columns need to know of one query.
-struct RowFacts {
-  double origin;      // exact maximum of the visible scores; 0 when all are -inf
-  double sum;         // of exp(s - origin); +inf for a row without weight
-  double per_key;     // error of a score per unit of |k_j|
-  double drift;       // the part of rel_ij that does not depend on j
-  double mean_score;  // sum_k p_ik |s_ik|
-};
-
-/// Results of a chunk of heads in device memory, each [heads, N].
-struct Outputs {
-  double* value;
-  float* drift;
-  float* stored;
-  float* square;
-};
-
-struct Job {
-  TensorView q;  // [B, H, M, D]
-  TensorView k;  // [B, H_kv, N, D]
-  AttentionMask mask;
-  std::int64_t H;
-  std::int64_t group;       // query heads per key head
-  std::int64_t first_head;  // of the chunk, batch and head together
-  double scale;
-  bool is_max;
-  double* k_norms;    // [heads of the chunk, N]
-  double* k_longest;  // [heads of the chunk]
-  RowFacts* rows;     // [heads of the chunk, M]
-  Outputs out;
-};
-
-/// The rows of one head.
-struct Head {
-  const void* data;
-  DType dtype;
-  std::int64_t first;  // element (0, 0)
-  std::int64_t stride;
-  std::int64_t rows;
-  std::int64_t D;
-
-  __device__ double at(std::int64_t row, std::int64_t d) const {
-    const std::int64_t i = first + row * stride + d;
-    if (dtype == DType::kF32) return static_cast<const float*>(data)[i];
-    if (dtype == DType::kF16) return __half2float(static_cast<const __half*>(data)[i]);
-    const std::uint32_t bits = static_cast<const std::uint16_t*>(data)[i];
-    return __uint_as_float(bits << 16);
-  }
-};
-
-__device__ Head head_of(const TensorView& tensor, std::int64_t b, std::int64_t h) {
-  return {tensor.data,       tensor.dtype,    tensor.offset(b, h, 0),
-          tensor.strides[2], tensor.shape[2], tensor.shape[3]};
-}
-__device__ Head q_head(const Job& job, std::int64_t head) {
-  const std::int64_t bh = job.first_head + head;
-  return head_of(job.q, bh / job.H, bh % job.H);
-}
-__device__ Head k_head(const Job& job, std::int64_t head) {
-  const std::int64_t bh = job.first_head + head;
-  return head_of(job.k, bh / job.H, bh % job.H / job.group);
-}
-
-__device__ double norm_of(const Head& head, std::int64_t row) {
-  double square = 0;
-  for (std::int64_t d = 0; d < head.D; ++d) square += head.at(row, d) * head.at(row, d);
-  return sqrt(square);
-}
-
-/// The larger value; a NaN in either stays.
-__device__ double larger(double a, double b) { return b > a || isnan(b) ? b : a; }
-
-__device__ double reduce(bool is_max, double a, double b) { return is_max ? larger(a, b) : a + b; }
-
-/// Combines the values of 16 neighbouring lanes, for all of them. All lanes take part.
-template <class Combine>
-__device__ double reduce_side(double value, Combine combine) {
-  for (int distance = kSide / 2; distance > 0; distance /= 2)
-    value = combine(value, __shfl_xor_sync(0xffffffffu, value, distance));
-  return value;
-}
-
-/// Norms of the rows of k and their maximum: a CTA a head.
-__global__ void __launch_bounds__(kThreads) measure_keys(const Job job) {
-  __shared__ double longest[kThreads];
-  const Head k = k_head(job, blockIdx.x);
-  double mine = 0;
-  for (std::int64_t n = threadIdx.x; n < k.rows; n += kThreads) {
-    const double norm = norm_of(k, n);
-    job.k_norms[blockIdx.x * k.rows + n] = norm;
-    mine = fmax(mine, norm);
-  }
-  longest[threadIdx.x] = mine;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  for (int i = 1; i < kThreads; ++i) mine = fmax(mine, longest[i]);
-  job.k_longest[blockIdx.x] = mine;
-}
-
-struct Tiles {
-  double a[kDepth][kPitch];
-  double b[kDepth][kPitch];
-};
-
-__device__ void load_tile(const Head& head,
-                          std::int64_t first,
-                          std::int64_t d0,
-                          double (&tile)[kDepth][kPitch]) {
-#pragma unroll 4
-  for (int item = static_cast<int>(threadIdx.x); item < kTile * kDepth; item += kThreads) {
-    const int d = item % kDepth;
-    const int row = item / kDepth;
-    const bool exists = first + row < head.rows && d0 + d < head.D;
-    tile[d][row] = exists ? head.at(first + row, d0 + d) : 0;
-  }
-}
-
-/// Dot products of rows a0 + 4 y + i of `a` with rows b0 + x + 16 j of `b`, where the thread's
-/// number is 16 y + x. All threads of the CTA take part.
-__device__ void dot_tile(const Head& a,
-                         std::int64_t a0,
-                         const Head& b,
-                         std::int64_t b0,
-                         Tiles& tiles,
-                         double (&dots)[kOwn][kOwn]) {
-  const int x = static_cast<int>(threadIdx.x) % kSide;
-  const int y = static_cast<int>(threadIdx.x) / kSide;
-  for (int i = 0; i < kOwn; ++i) {
-    for (int j = 0; j < kOwn; ++j) dots[i][j] = 0;
-  }
-  for (std::int64_t d0 = 0; d0 < a.D; d0 += kDepth) {
-    __syncthreads();  // all threads: the previous components are no longer read
-    load_tile(a, a0, d0, tiles.a);
-    load_tile(b, b0, d0, tiles.b);
-    __syncthreads();  // all threads: both tiles are complete
-#pragma unroll 4
-    for (int d = 0; d < kDepth; ++d) {
-      for (int i = 0; i < kOwn; ++i) {
-        for (int j = 0; j < kOwn; ++j)
-          dots[i][j] = fma(tiles.a[d][y * kOwn + i], tiles.b[d][x + kSide * j], dots[i][j]);
-      }
-    }
-  }
-}
-
-/// Facts of 64 queries: one reading of the keys for the maximum, a second for the sums.
-__global__ void __launch_bounds__(kThreads) reduce_rows(const Job job) {
-  __shared__ Tiles tiles;
-  const std::int64_t M = job.mask.M;
-  const std::int64_t tile_count = (M + kTile - 1) / kTile;
-  const std::int64_t head = blockIdx.x / tile_count;
-  const std::int64_t m0 = blockIdx.x % tile_count * kTile;
-  const Head q = q_head(job, head);
-  const Head k = k_head(job, head);
-  const double* k_norms = job.k_norms + head * k.rows;
-  const int x = static_cast<int>(threadIdx.x) % kSide;
-  const std::int64_t m_own = m0 + static_cast<int>(threadIdx.x) / kSide * kOwn;
-  const std::int64_t last = m0 + kTile < M ? m0 + kTile - 1 : M - 1;
-  const std::int64_t end = job.mask.key_end(last);
-
-  double dots[kOwn][kOwn];
-  double top[kOwn];
-  for (int i = 0; i < kOwn; ++i) top[i] = -INFINITY;
-  for (std::int64_t n0 = 0; n0 < end; n0 += kTile) {
-    dot_tile(q, m0, k, n0, tiles, dots);
-    for (int i = 0; i < kOwn; ++i) {
-      for (int j = 0; j < kOwn; ++j) {
-        const std::int64_t n = n0 + x + kSide * j;
-        if (n < job.mask.key_end(m_own + i)) top[i] = fmax(top[i], job.scale * dots[i][j]);
-      }
-    }
-  }
-  double sum[kOwn] = {};
-  double norm_sum[kOwn] = {};   // of exp(s - origin) |k|
-  double score_sum[kOwn] = {};  // of exp(s - origin) |s|
-  for (int i = 0; i < kOwn; ++i) {
-    top[i] = reduce_side(top[i], [](double a, double b) { return fmax(a, b); });
-    if (top[i] == -INFINITY) top[i] = 0;  // -inf scores weigh nothing, NaN still poisons
-  }
-  for (std::int64_t n0 = 0; n0 < end; n0 += kTile) {
-    dot_tile(q, m0, k, n0, tiles, dots);
-    for (int i = 0; i < kOwn; ++i) {
-      for (int j = 0; j < kOwn; ++j) {
-        const std::int64_t n = n0 + x + kSide * j;
-        if (n >= job.mask.key_end(m_own + i)) continue;
-        const double s = job.scale * dots[i][j];
-        const double e = exp(s - top[i]);
-        sum[i] += e;
-        norm_sum[i] += e * k_norms[n];
-        score_sum[i] += e == 0 ? 0 : e * fabs(s);
-      }
-    }
-  }
-  const auto add = [](double a, double b) { return a + b; };
-  for (int i = 0; i < kOwn; ++i) {
-    const double total = reduce_side(sum[i], add);
-    const double mean_norm = reduce_side(norm_sum[i], add) / total;
-    const double mean_score = reduce_side(score_sum[i], add) / total;
-    const std::int64_t m = m_own + i;
-    if (x != 0 || m >= M) continue;
-    if (total == 0) {
-      job.rows[head * M + m] = {0, INFINITY, 0, 0, 0};
-      continue;
-    }
-    const double reach = fabs(job.scale) * norm_of(q, m);
-    const double per_key = kWalk * sqrt(static_cast<double>(q.D)) * 2 * kU * reach;
-    const double per_row = 4 * kU * reach * job.k_longest[head];
-    const double row_drift =
-        2 * per_row + per_key * mean_norm + 8 * kU + kWalk * sqrt(static_cast<double>(k.rows)) * kU;
-    job.rows[head * M + m] = {top[i], total, per_key, row_drift, mean_score};
-  }
-}
-
-/// Results of 64 keys: one reading of the queries.
-__global__ void __launch_bounds__(kThreads, 2) reduce_columns(const Job job) {
-  __shared__ Tiles tiles;
-  const std::int64_t M = job.mask.M;
-  const std::int64_t N = job.mask.N;
-  const std::int64_t tile_count = (N + kTile - 1) / kTile;
-  const std::int64_t head = blockIdx.x / tile_count;
-  const std::int64_t n0 = blockIdx.x % tile_count * kTile;
-  const Head q = q_head(job, head);
-  const Head k = k_head(job, head);
-  const int x = static_cast<int>(threadIdx.x) % kSide;
-  const std::int64_t n_own = n0 + static_cast<int>(threadIdx.x) / kSide * kOwn;
-  const bool is_max = job.is_max;
-
-  const double* k_norms = job.k_norms + head * N;
-  double value[kOwn] = {};
-  double drift[kOwn] = {};
-  double stored[kOwn] = {};
-  double square[kOwn] = {};
-  for (std::int64_t m0 = job.mask.query_begin(n0); m0 < M; m0 += kTile) {
-    double dots[kOwn][kOwn];
-    dot_tile(k, n0, q, m0, tiles, dots);
-#pragma unroll
-    for (int j = 0; j < kOwn; ++j) {
-      const std::int64_t m = m0 + x + kSide * j;
-      if (m >= M) continue;
-      const RowFacts& row = job.rows[head * M + m];
-#pragma unroll
-      for (int i = 0; i < kOwn; ++i) {
-        if (n_own + i >= N || !job.mask.visible(m, n_own + i)) continue;
-        const double s = job.scale * dots[i][j];
-        const double p = exp(s - row.origin) / row.sum;
-        const double magnitude = p == 0 ? 0 : fabs(s) + row.mean_score;
-        value[i] = reduce(is_max, value[i], p);
-        drift[i] = reduce(is_max, drift[i], p * (row.per_key * k_norms[n_own + i] + row.drift));
-        stored[i] = reduce(is_max, stored[i], p * magnitude);
-        square[i] = reduce(is_max, square[i], p * p);
-      }
-    }
-  }
-  const auto combine = [is_max](double a, double b) { return reduce(is_max, a, b); };
-  for (int i = 0; i < kOwn; ++i) {
-    const double totals[] = {reduce_side(value[i], combine), reduce_side(drift[i], combine),
-                             reduce_side(stored[i], combine), reduce_side(square[i], combine)};
-    if (x != 0 || n_own + i >= N) continue;
-    const std::int64_t at = head * N + n_own + i;
-    job.out.value[at] = totals[0];
-    job.out.drift[at] = static_cast<float>(totals[1]);
-    job.out.stored[at] = static_cast<float>(totals[2]);
-    job.out.square[at] = static_cast<float>(totals[3]);
-  }
-}
+using namespace oracle;
 
 /// Device memory for as long as the oracle runs.
 template <class T>
@@ -316,59 +40,162 @@ class DeviceArray {
   void* data_ = nullptr;
 };
 
-unsigned tiles_of(std::int64_t heads, std::int64_t rows) {
-  return static_cast<unsigned>(heads * ((rows + kTile - 1) / kTile));
+unsigned tiles_of(std::int64_t heads, std::int64_t rows, int tile = kTile) {
+  return static_cast<unsigned>(heads * ((rows + tile - 1) / tile));
+}
+
+/// Device memory for the heads of a problem, in chunks whose scratch stays near 256 MiB.
+class DeviceOracle {
+ public:
+  DeviceOracle(const ColReduce::Problem& p, const ColReduce::Tensors& tensors)
+      : heads_(p.B * p.H),
+        chunk_(chunk_of(p)),
+        k_norms_(chunk_ * p.N),
+        k_longest_(chunk_),
+        value_(chunk_ * p.N),
+        drift_(chunk_ * p.N),
+        stored_(chunk_ * p.N),
+        square_(chunk_ * p.N),
+        rows_(chunk_ * p.contributing().count()),
+        job_{.q = tensors.q,
+             .k = tensors.k,
+             .mask = p.attention_mask(),
+             .contributing = p.contributing(),
+             .H = p.H,
+             .group = p.H / p.key_heads(),
+             .first_head = 0,
+             .scale = p.scale_value(),
+             .softcap = p.softcap,
+             .is_max = p.reduction == Reduction::kMax,
+             .given_lse = {},
+             .k_norms = k_norms_.get(),
+             .k_longest = k_longest_.get(),
+             .rows = rows_.get(),
+             .out = {value_.get(), drift_.get(), stored_.get(), square_.get()}} {
+    CUDA_CHECK(cudaDeviceSynchronize());  // whoever wrote the inputs may have used another stream
+  }
+
+  /// Rows have this normaliser instead of their own.
+  void take_lse(const TensorView& lse) { job_.given_lse = lse; }
+
+  /// Computes the rows of every head, and calls visit(first head, heads) after each chunk.
+  template <class Visit>
+  void for_chunks(Visit&& visit) {
+    for (job_.first_head = 0; job_.first_head < heads_; job_.first_head += chunk_) {
+      const std::int64_t heads = std::min(chunk_, heads_ - job_.first_head);
+      const std::int64_t queries = job_.contributing.count();
+      measure_keys<<<static_cast<unsigned>(heads), kThreads>>>(job_);
+      CUDA_CHECK_LAUNCH();
+      if (job_.given_lse.data) {
+        take_rows<<<tiles_of(heads, queries, kThreads), kThreads>>>(job_);
+      } else {
+        reduce_rows<<<tiles_of(heads, queries), kThreads>>>(job_);
+      }
+      CUDA_CHECK_LAUNCH();
+      visit(job_.first_head, heads);
+    }
+  }
+
+  /// Of the chunk's heads: reduces the columns into the reference, before any division.
+  void columns_to(ColReduce::Reference& reference, std::int64_t heads) const {
+    reduce_columns<<<tiles_of(heads, job_.mask.N), kThreads>>>(job_);
+    CUDA_CHECK_LAUNCH();
+    const std::int64_t at = job_.first_head * job_.mask.N;
+    value_.copy_to(reference.value.data() + at, heads * job_.mask.N);
+    drift_.copy_to(reference.drift.data() + at, heads * job_.mask.N);
+    stored_.copy_to(reference.stored.data() + at, heads * job_.mask.N);
+    square_.copy_to(reference.square.data() + at, heads * job_.mask.N);
+  }
+
+  /// Of the chunk's heads: [heads, contributing queries].
+  std::vector<RowFacts> rows(std::int64_t heads) const {
+    std::vector<RowFacts> facts(static_cast<std::size_t>(heads * job_.contributing.count()));
+    rows_.copy_to(facts.data(), heads * job_.contributing.count());
+    return facts;
+  }
+
+ private:
+  static std::int64_t chunk_of(const ColReduce::Problem& p) {
+    constexpr std::int64_t kScratchBytes = std::int64_t{256} << 20;
+    const auto row_bytes = static_cast<std::int64_t>(sizeof(RowFacts));
+    const std::int64_t head_bytes = p.contributing().count() * row_bytes + p.N * (2 * 8 + 3 * 4);
+    return std::clamp<std::int64_t>(kScratchBytes / head_bytes, 1, p.B * p.H);
+  }
+
+  std::int64_t heads_;
+  std::int64_t chunk_;
+  DeviceArray<double> k_norms_, k_longest_, value_;
+  DeviceArray<float> drift_, stored_, square_;
+  DeviceArray<RowFacts> rows_;
+  Job job_;
+};
+
+/// Of a row that was not given: -inf without weight.
+double lse_of(const RowFacts& row) {
+  return std::isinf(row.sum) ? -std::numeric_limits<double>::infinity()
+                             : row.origin + std::log(row.sum);
+}
+
+/// Calls visit(head, query, row) for every row of a problem that is not ragged; heads of all batches
+/// count on.
+template <class Visit>
+void for_rows(const DeviceOracle& oracle,
+              const ColReduce::Problem& p,
+              std::int64_t first_head,
+              std::int64_t heads,
+              Visit&& visit) {
+  const RowRange queries = p.contributing();
+  const std::vector<RowFacts> rows = oracle.rows(heads);
+  for (std::int64_t i = 0; i < heads * queries.count(); ++i)
+    visit(first_head + i / queries.count(), queries.begin + i % queries.count(),
+          rows[static_cast<std::size_t>(i)]);
+}
+
+using Reference = ColReduce::Reference;
+
+/// The answer of a problem that is not ragged.
+Reference answer(const ColReduce::Problem& p, const ColReduce::Tensors& tensors) {
+  Reference reference = Reference::of_columns(p);
+  DeviceOracle oracle(p, tensors);
+  if (p.lse == Lse::kIn) oracle.take_lse(tensors.lse);
+  oracle.for_chunks([&](std::int64_t first_head, std::int64_t heads) {
+    oracle.columns_to(reference, heads);
+    if (p.lse != Lse::kOut) return;
+    for_rows(
+        oracle, p, first_head, heads, [&](std::int64_t head, std::int64_t m, const RowFacts& row) {
+          const std::int64_t at = p.B * p.H * p.N + head * p.M + m;
+          reference.set_lse(static_cast<std::size_t>(at), lse_of(row), row.drift, row.mean_score);
+        });
+  });
+  return Reference::of_heads(p, std::move(reference));
 }
 
 }  // namespace
 
-std::optional<ColReduce::Reference> ColReduce::oracle_on_device(const Problem& p,
-                                                                const Tensors& tensors) {
-  CUDA_CHECK(cudaDeviceSynchronize());  // whoever wrote the inputs may have used another stream
-  const std::int64_t all_heads = p.B * p.H;
-  const auto outputs = static_cast<std::size_t>(all_heads * p.N);
-  Reference reference{std::vector<double>(outputs), std::vector<float>(outputs),
-                      std::vector<float>(outputs), std::vector<float>(outputs)};
-
-  // Heads go in chunks whose scratch memory stays near 256 MiB.
-  constexpr std::int64_t kScratchBytes = std::int64_t{256} << 20;
-  const std::int64_t head_bytes =
-      p.M * static_cast<std::int64_t>(sizeof(RowFacts)) + p.N * (2 * 8 + 3 * 4);
-  const std::int64_t chunk = std::clamp<std::int64_t>(kScratchBytes / head_bytes, 1, all_heads);
-  const DeviceArray<double> k_norms(chunk * p.N), k_longest(chunk), value(chunk * p.N);
-  const DeviceArray<float> drift(chunk * p.N), stored(chunk * p.N), square(chunk * p.N);
-  const DeviceArray<RowFacts> rows(chunk * p.M);
-  Job job{.q = tensors.q,
-          .k = tensors.k,
-          .mask = p.attention_mask(),
-          .H = p.H,
-          .group = p.H / p.key_heads(),
-          .first_head = 0,
-          .scale = p.scale_value(),
-          .is_max = p.reduction == Reduction::kMax,
-          .k_norms = k_norms.get(),
-          .k_longest = k_longest.get(),
-          .rows = rows.get(),
-          .out = {value.get(), drift.get(), stored.get(), square.get()}};
-  for (; job.first_head < all_heads; job.first_head += chunk) {
-    const std::int64_t heads = std::min(chunk, all_heads - job.first_head);
-    measure_keys<<<static_cast<unsigned>(heads), kThreads>>>(job);
-    CUDA_CHECK_LAUNCH();
-    reduce_rows<<<tiles_of(heads, p.M), kThreads>>>(job);
-    CUDA_CHECK_LAUNCH();
-    reduce_columns<<<tiles_of(heads, p.N), kThreads>>>(job);
-    CUDA_CHECK_LAUNCH();
-    const std::int64_t at = job.first_head * p.N;
-    value.copy_to(reference.value.data() + at, heads * p.N);
-    drift.copy_to(reference.drift.data() + at, heads * p.N);
-    stored.copy_to(reference.stored.data() + at, heads * p.N);
-    square.copy_to(reference.square.data() + at, heads * p.N);
-  }
-  if (p.reduction == Reduction::kMean) {
-    for (std::size_t i = 0; i < outputs; ++i)
-      reference.value[i] /= p.divisor(static_cast<std::int64_t>(i) % p.N);
-  }
+std::optional<Reference> ColReduce::oracle_on_device(const Problem& p, const Tensors& tensors) {
+  if (!p.is_ragged()) return answer(p, tensors);
+  Reference reference(p);
+  for (const Part& part : parts(p))
+    reference.insert(p, part, answer(part.problem, part.slice(tensors)));
   return reference;
+}
+
+void ColReduce::write_given_on_device(const Problem& p, const Tensors& tensors) {
+  if (p.lse != Lse::kIn) return;
+  std::vector<float> lse(static_cast<std::size_t>(p.B * p.H * p.M),
+                         -std::numeric_limits<float>::infinity());
+  for (const Part& part : parts(p)) {
+    DeviceOracle oracle(part.problem, part.slice(tensors));
+    float* own = lse.data() + part.batch * p.H * p.M + part.q_first;
+    oracle.for_chunks([&](std::int64_t first_head, std::int64_t heads) {
+      for_rows(oracle, part.problem, first_head, heads,
+               [&](std::int64_t head, std::int64_t m, const RowFacts& row) {
+                 own[head * p.M + m] = static_cast<float>(lse_of(row));
+               });
+    });
+  }
+  CUDA_CHECK(
+      cudaMemcpy(tensors.lse.data, lse.data(), lse.size() * sizeof(float), cudaMemcpyHostToDevice));
 }
 
 }  // namespace attn

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "reference/colreduce/contract.h"
+#include "reference/colreduce/random_suite.h"
 
 namespace attn {
 namespace {
@@ -69,9 +70,10 @@ Suite<Problem> small_suite() {
   return {"small", "the axes of readme scaled down for CPUs: H=4, D=64, f32, sum", cases};
 }
 
+/// What flash-colsum returns: the mean over heads and queries.
 Suite<Problem> colsum_suite() {
   Cases cases;
-  const Problem base{.H = 16, .D = 64, .reduction = Reduction::kMean};
+  const Problem base{.H = 16, .D = 64, .reduction = Reduction::kMean, .heads = Heads::kMean};
   for (std::int64_t B = 1; B <= 1024; B *= 2) {
     Problem p = base;
     p.B = B;
@@ -87,9 +89,54 @@ Suite<Problem> colsum_suite() {
     p.M = 128;
     p.N = N;
     p.mask = Mask::kCausal;
+    p.mean_over = MeanOver::kAll;
     add(cases, p);
   }
-  return {"colsum", "shapes of the head-mean package, one mean a head: H=16, D=64, f16", cases};
+  for (const std::int64_t S : {4 * k1k, 16 * k1k}) {  // a CLS row
+    Problem p = base;
+    p.M = p.N = S;
+    p.query_end = 1;
+    add(cases, p);
+  }
+  return {"colsum", "the head-mean package's problems: H=16, D=64, f16, mean over heads", cases};
+}
+
+/// Shapes of published models: language models whole and through observation windows, then vision
+/// models.
+Suite<Problem> models_suite() {
+  const Problem language[] = {
+      {.H = 32, .H_kv = 8, .D = 128},                                // Llama 3 8B
+      {.H = 28, .H_kv = 4, .D = 128},                                // Qwen 2.5 7B
+      {.H = 64, .H_kv = 8, .D = 128},                                // Llama 3 70B
+      {.H = 32, .D = 96},                                            // Phi-3 mini
+      {.H = 16, .H_kv = 8, .D = 256, .softcap = 50},                 // Gemma 2 9B, global layers
+      {.H = 16, .H_kv = 8, .D = 256, .window = 4095, .softcap = 50}  // its local layers
+  };
+  const Problem vision[] = {{.H = 16, .M = 729, .N = 729, .D = 64},
+                            {.H = 16, .M = 1025, .N = 1025, .D = 64},   // ViT-L/14 of 448 pixels
+                            {.H = 16, .M = 729, .N = 729, .D = 72},     // SigLIP so400m
+                            {.H = 16, .M = 1025, .N = 1025, .D = 80}};  // ViT-H/14 of 448 pixels
+  Cases cases;
+  for (Problem p : language) {
+    p.dtype = DType::kBF16;
+    p.mask = Mask::kCausal;
+    for (const std::int64_t S : {4 * k1k, 32 * k1k, 128 * k1k}) {
+      p.M = p.N = S;
+      for (const std::int64_t observed : {0, 32, 64}) {
+        p.query_begin = -observed;
+        add(cases, p);
+      }
+    }
+  }
+  for (Problem p : vision) {
+    p.dtype = DType::kBF16;
+    for (const std::int64_t B : {1, 16}) {
+      p.B = B;
+      add(cases, p);
+    }
+  }
+  return {"models", "published models, whole and with observation windows of 32 and 64: bf16, sum",
+          cases};
 }
 
 /// M = N, where a kernel is as fast as its tensor cores and exponentials.
@@ -315,8 +362,8 @@ Suite<Problem> huge_suite() {
 }  // namespace
 
 std::vector<Suite<Problem>> ColReduce::suites() {
-  return {readme_suite(), small_suite(), colsum_suite(),
-          square_suite(), edge_suite(),  huge_suite()};
+  return {readme_suite(), small_suite(), colsum_suite(), models_suite(),
+          square_suite(), edge_suite(),  random_suite(), huge_suite()};
 }
 
 }  // namespace attn
