@@ -165,8 +165,11 @@ ColReduce::Tensors ColReduce::bind(const Problem& p, std::span<void* const> stor
 }
 
 std::vector<ColReduce::Part> ColReduce::parts(const Problem& p) {
-  if (!p.is_ragged()) return {{.problem = p}};
   std::vector<Part> parts;
+  if (!p.is_ragged()) {
+    parts.emplace_back().problem = p;
+    return parts;
+  }
   for (std::int64_t i = 0; i < sequences(p); ++i) {
     if (auto part = sequence(p, i)) parts.push_back(std::move(*part));
   }
