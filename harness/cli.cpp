@@ -84,8 +84,8 @@ void add_sweep_flags(CLI::App& command, SweepFlags& flags) {
 }
 
 void add_compare_flags(CLI::App& command, CompareFlags& flags) {
-  command.add_option("A", flags.a, "a backend, or a rows.jsonl file")->required();
-  command.add_option("B", flags.b, "what is compared with it")->required();
+  command.add_option("arm_a", flags.a, "a backend, or a rows.jsonl file")->required();
+  command.add_option("arm_b", flags.b, "what is compared with it")->required();
   command.add_option("--op", flags.sweep.selection.op, "default: the first that has backend A");
   command
       .add_option("--level", flags.level,

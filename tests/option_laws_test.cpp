@@ -218,6 +218,7 @@ TEST_P(OptionLaws, CombinedHeadsAreThoseOfEach) {
   for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
     Problem p{.B = 2, .H = 6, .H_kv = 2, .M = 67, .N = 131, .D = 64, .mask = Mask::kCausal};
     p.reduction = reduction;
+    if (!takes(p)) GTEST_SKIP() << GetParam() << " does not take the heads by themselves";
     HostCase each(p);
     const std::vector<float> heads = run(each);
     for (const Heads kind : {Heads::kMean, Heads::kSum, Heads::kMax, Heads::kGroup}) {
