@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -46,8 +47,11 @@ class Evaluator {
   const BackendInfo& info() const { return backend_->info; }
   Support supports(const ColReduce::Problem& p) const { return backend_->supports(p, device()); }
 
-  /// `out` as fp32, in the order of [B, H, N]. What other outputs hold comes back to the case.
+  /// `out` as fp32, in the order of [B, H, N]. What other outputs hold comes back to the case. Throws
+  /// std::logic_error where the backend does not take the problem.
   std::vector<float> run(HostCase& c) const {
+    if (const Support support = supports(c.problem); !support)
+      throw std::logic_error("a test runs what is refused: " + support.reason);
     const MemorySpace space = device().space;
     std::vector<Buffer> buffers;
     std::vector<void*> pointers;

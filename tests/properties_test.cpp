@@ -19,6 +19,7 @@ TEST_P(Laws, SumsAddUpToTheRowsThatSeeAKey) {
   for (const Mask mask : kMasks) {
     for (const auto& [M, N] : {std::pair{67, 131}, {131, 67}, {1, 19}}) {
       HostCase c({.H = 2, .M = M, .N = N, .D = 64, .mask = mask});
+      if (!takes(c.problem)) continue;
       const std::vector<float> out = run(c);
       const AttentionMask visible = c.problem.attention_mask();
       double rows = 0;
@@ -71,6 +72,7 @@ TEST_P(Laws, MaximumLiesBetweenMeanAndOne) {
   for (const Mask mask : kMasks) {
     HostCase sum({.H = 2, .M = 67, .N = 90, .D = 64, .mask = mask});
     HostCase max({.H = 2, .M = 67, .N = 90, .D = 64, .reduction = Reduction::kMax, .mask = mask});
+    if (!takes(sum.problem)) GTEST_SKIP() << GetParam() << " takes fewer queries";
     const std::vector<float> s = run(sum);
     const std::vector<float> m = run(max);
     for (std::size_t n = 0; n < s.size(); ++n) {
@@ -89,6 +91,7 @@ TEST_P(Laws, MeanIsTheSumOverItsDivisor) {
                    .reduction = Reduction::kMean,
                    .mask = Mask::kCausal,
                    .mean_over = over});
+    if (!takes(sum.problem)) GTEST_SKIP() << GetParam() << " takes fewer queries";
     const std::vector<float> s = run(sum);
     const std::vector<float> a = run(mean);
     for (std::size_t n = 0; n < s.size(); ++n) {
@@ -146,7 +149,9 @@ TEST_P(Laws, NanStaysInItsRow) {
 
 TEST_P(Laws, RepeatsAreBitEqual) {
   if (!evaluator_->info().deterministic) GTEST_SKIP() << GetParam() << " promises no equal bits";
-  HostCase c({.H = 2, .M = 300, .N = 523, .D = 64});
+  Problem p{.H = 2, .M = 300, .N = 523, .D = 64};
+  if (!takes(p)) p.M = 60;
+  HostCase c(p);
   const std::vector<float> first = run(c);
   for (int i = 0; i < 20; ++i) ASSERT_EQ(run(c), first);
 }
