@@ -40,15 +40,28 @@ void Fixture::fill_inputs(std::uint32_t padding) {
     const TensorSpec& spec = specs_[i];
     if (spec.role == TensorRole::kOutput) continue;
     buffers_[i].poison(padding);
-    if (spec.role == TensorRole::kGiven) continue;
-    const auto fill =
-        buffers_[i].space() == MemorySpace::kDevice ? gpu::fill_input : host::fill_input;
-    fill(spec, buffers_[i].data(), family_, tensor_key(seed_, case_id_, spec.name));
+    fill_input(i, seed_);
   }
   problem_->write_given(pointers(), buffers_.front().space());
   for (std::size_t i = 0; i < specs_.size(); ++i) {
     if (specs_[i].role != TensorRole::kOutput) hashes_[i] = buffers_[i].hash();
   }
+}
+
+void Fixture::fill_input(std::size_t index, std::uint64_t seed) {
+  const TensorSpec& spec = specs_[index];
+  const Buffer& buffer = buffers_[index];
+  if (spec.role == TensorRole::kOutput || spec.role == TensorRole::kGiven) return;
+  const auto fill = buffer.space() == MemorySpace::kDevice ? gpu::fill_input : host::fill_input;
+  fill(spec, buffer.data(), family_, tensor_key(seed, case_id_, spec.name));
+}
+
+void Fixture::write_other_inputs() {
+  for (std::size_t i = 0; i < specs_.size(); ++i) fill_input(i, seed_ + 1);
+}
+
+void Fixture::restore_inputs() {
+  for (std::size_t i = 0; i < specs_.size(); ++i) fill_input(i, seed_);
 }
 
 void Fixture::reset(std::uint32_t padding, std::uint32_t poison) {

@@ -32,6 +32,10 @@ class Fixture {
 
   /// Writes the inputs; the padding between their elements gets `padding`, the outputs `poison`.
   void reset(std::uint32_t padding, std::uint32_t poison);
+  /// Writes inputs of another seed, and those of the case again; inputs that follow from others
+  /// (TensorRole::kGiven) and padding stay as they are.
+  void write_other_inputs();
+  void restore_inputs();
   /// Poisons the outputs and, where there is any, the padding of the inputs.
   void poison(std::uint32_t pattern);
 
@@ -43,6 +47,7 @@ class Fixture {
 
  private:
   void fill_inputs(std::uint32_t padding);
+  void fill_input(std::size_t index, std::uint64_t seed);
 
   std::shared_ptr<const AnyProblem> problem_;
   InputFamily family_;

@@ -23,7 +23,8 @@ constexpr std::uint32_t kLargePattern = 0x7B7B7B7Bu;          // large and finit
 constexpr std::size_t kTimingBytes = std::size_t{512} << 20;  // flush buffer and its bookkeeping
 
 constexpr int kLeastHostSamples = 5;
-constexpr int kTimedHostRuns = 3 + 2 * kLeastHostSamples;  // two verified, one warm-up, cold, hot
+constexpr int kVerifyRuns = 3;  // over other inputs, then two that are compared
+constexpr int kTimedHostRuns = kVerifyRuns + 1 + 2 * kLeastHostSamples;  // warm-up, cold, hot
 constexpr double kTellingSeconds = 0.05;  // shorter runs say nothing of a backend's rate
 
 using Clock = std::chrono::steady_clock;
@@ -161,7 +162,7 @@ void Runner::attempt(const PlanItem& item,
     return;
   }
   const double flops = item.problem->work().mma_flops;
-  const int runs = options_.timed ? kTimedHostRuns : 2;
+  const int runs = options_.timed ? kTimedHostRuns : kVerifyRuns;
   const double predicted = run_cost_.predict(row.backend, flops) * runs;
   if (device.space == MemorySpace::kHost && predicted > options_.cell_limit_s) {
     row.status = Status::kTimeout;
@@ -175,8 +176,7 @@ void Runner::attempt(const PlanItem& item,
 
   Cell cell{item, *backend.info, device, data_.fixture(device.space),
             Buffer(device.space, workspace_bytes)};
-  cell.launch = item.problem->plan(item.backend, cell.fixture.pointers(),
-                                   {cell.workspace.data(), workspace_bytes}, device);
+  plan(cell);
   if (!cell.launch.note.empty()) row.plan = cell.launch.note;
   verify(cell, row);
   for (const KernelUse& kernel : cell.launch.kernels) row.kernels.push_back(gpu::describe(kernel));
@@ -191,6 +191,17 @@ void Runner::attempt(const PlanItem& item,
     time(cell, row);
     check_again(cell, row);
   }
+}
+
+/// Plans and runs the launch over other inputs: what it computes once and keeps, in either, is not the
+/// answer to the case's own.
+void Runner::plan(Cell& cell) {
+  cell.fixture.write_other_inputs();
+  cell.launch =
+      cell.item.problem->plan(cell.item.backend, cell.fixture.pointers(),
+                              {cell.workspace.data(), cell.workspace.bytes()}, cell.device);
+  run_once(cell.launch, cell.device.space);
+  cell.fixture.restore_inputs();
 }
 
 /// Two runs over different poison: equal bits, intact surroundings, and the right answer.

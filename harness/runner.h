@@ -54,6 +54,7 @@ class Runner {
             std::size_t workspace,
             bool sampled,
             CellRow& row);
+  static void plan(Cell& cell);
   void verify(Cell& cell, CellRow& row);
   static gpu::Samples sample(const Cell& cell, bool cold, int count);
   static double warm_up(const Cell& cell);

@@ -59,13 +59,13 @@ enum class Mutation : std::uint8_t {
   kLastBitFlips,
   kAnswerOfSameSizes,
   kAnswerOfFirstCall,
+  kAnswerOfPlan,
 };
 
 struct Mutant {
   Mutation mutation;
   std::string_view name;
   NumericsClass numerics = NumericsClass::kFp32;  ///< what it claims to be
-  bool seen = true;                               ///< false: a known blind spot of the checker
 };
 
 /// The right kernel first, then every mutation in the order of the enumeration.
@@ -110,8 +110,8 @@ inline constexpr auto kMutants = std::to_array<Mutant>({
     {Mutation::kWorkspaceNotCleared, "an accumulator in the workspace not cleared"},
     {Mutation::kLastBitFlips, "last bit differs from call to call"},
     {Mutation::kAnswerOfSameSizes, "stale: answer of an earlier problem of the same sizes"},
-    {Mutation::kAnswerOfFirstCall, "stale: answer of the launch's first call", NumericsClass::kFp32,
-     /*seen=*/false},
+    {Mutation::kAnswerOfFirstCall, "stale: answer of the launch's first call"},
+    {Mutation::kAnswerOfPlan, "stale: answer computed in plan"},
 });
 
 }  // namespace attn

@@ -83,6 +83,10 @@ Launch plan(const Problem& p, const Tensors& t, Workspace w, const DeviceInfo&) 
   constexpr Mutation kMutation = kMutants[kIndex].mutation;
   const auto calls = std::make_shared<int>(0);
   const auto first_answer = std::make_shared<std::vector<std::byte>>();
+  if (kMutation == Mutation::kAnswerOfPlan) {
+    MutantKernel(p, t, static_cast<double*>(w.data), kMutation).run();
+    keep(*first_answer, p, t);
+  }
   return {.enqueue = [=](Stream) {
     std::vector<std::byte>& stale =
         kMutation == Mutation::kAnswerOfSameSizes ? answer_of_sizes(p) : *first_answer;
@@ -250,8 +254,7 @@ TEST(Mutation, TheCheckerKillsWhatTheReadmeSays) {
 
   EXPECT_EQ(fates.front().killed, 0) << "the right kernel fails in " << fates.front().first_killer;
   EXPECT_GE(fates.front().run, 60) << "too few cases are small enough";
-  for (std::size_t i = 1; i < fates.size(); ++i)
-    EXPECT_EQ(fates[i].killed > 0, kMutants[i].seen) << kMutants[i].name;
+  for (std::size_t i = 1; i < fates.size(); ++i) EXPECT_GT(fates[i].killed, 0) << kMutants[i].name;
 
   const std::vector<std::string> published = published_table();
   ASSERT_EQ(published.size(), table.size()) << "the README's table has other rows";
