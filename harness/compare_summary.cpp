@@ -131,11 +131,11 @@ CompareExit exit_code(const CompareSummary& summary, bool strict) {
       }))
     return kIncorrectOutput;
   if (summary.slower > 0) return kRegression;
-  const bool noisy = !summary.doubts.empty() || any([](const ComparedCell& c) {
-    return c.compared() ? c.verdict == Verdict::kUndecided : c.status == Status::kTimeout;
-  });
-  if (strict && noisy) return kNotDecided;
-  return summary.compared > 0 || noisy ? kNoRegression : kNothingCompared;
+  const bool timed_out = any([](const ComparedCell& c) { return c.status == Status::kTimeout; });
+  const bool undecided =
+      any([](const ComparedCell& c) { return c.compared() && c.verdict == Verdict::kUndecided; });
+  if (strict && (timed_out || undecided || !summary.doubts.empty())) return kNotDecided;
+  return summary.compared > 0 || timed_out ? kNoRegression : kNothingCompared;
 }
 
 std::string summary_text(const CompareSummary& summary) {

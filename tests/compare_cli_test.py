@@ -71,7 +71,7 @@ class Compare(unittest.TestCase):
 
 class Online(Compare):
     def test_rows_hold_what_the_verdict_rests_on(self) -> None:
-        result = self.compare(SLOW, QUICK, "--M", "16,32", "--D", "16", seconds=3)
+        result = self.compare(SLOW, QUICK, "--M", "16,32", "--D", "16", seconds=8)
         self.assertEqual(result.returncode, 0, result.stderr)
         control, *cells = self.records("compare")
         self.assertTrue(control["control"])
@@ -110,7 +110,7 @@ class Online(Compare):
             validator.validate(json.loads(line))
 
     def test_a_slow_backend_is_a_regression_unless_the_session_is_unproven(self) -> None:
-        slower = self.compare(QUICK, SLOW, "--M", "64", "--H", "2", seconds=3)
+        slower = self.compare(QUICK, SLOW, "--M", "64", "--H", "2", seconds=8)
         (row,) = [row for row in self.records("compare") if not row["control"]]
         self.assertEqual(row["verdict"], "SLOWER", slower.stdout)
         (event,) = self.records("event")
@@ -120,7 +120,7 @@ class Online(Compare):
         self.assertRegex(slower.stdout, f"geometric mean .*; worst cell .*; SLOWER {count} of 1")
 
     def test_a_claim_has_fresh_processes_that_flip_the_starting_arm(self) -> None:
-        self.compare(SLOW, QUICK, "--M", "16", "--level", "claim", seconds=3)
+        self.compare(SLOW, QUICK, "--M", "16", "--level", "claim", seconds=12)
         (row,) = [row for row in self.records("compare") if not row["control"]]
         firsts = [{block["first"] for block in run} for run in row["runs"]]
         self.assertEqual(firsts, [{"AB"[i % 2]} for i in range(len(firsts))])
@@ -203,7 +203,7 @@ class Online(Compare):
             "there is no backend 'cpu*'": ["compare", "cpu*", QUICK],
             "there is no backend 'mma'": ["compare", QUICK, "mma"],
             "there is no operator 'colsum'": ["compare", QUICK, QUICK, "--op", "colsum"],
-            "B is required": ["compare", QUICK],
+            "arm_b is required": ["compare", QUICK],
             "--level": ["compare", QUICK, QUICK, "--level", "sure"],
             "--cache": ["compare", QUICK, QUICK, "--cache", "warm"],
             "there is no backend 'a.jsonl'": ["compare", "a.jsonl", QUICK],

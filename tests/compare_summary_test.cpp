@@ -88,6 +88,7 @@ TEST(CompareSummary, ExitCodes) {
     EXPECT_EQ(code({faster, cell(1, Verdict::kSame)}, strict), 0);
     EXPECT_EQ(code({faster, slower}, strict), 1);
     EXPECT_EQ(code({failed(Status::kUnsupported)}, strict), 2) << "nothing was compared";
+    EXPECT_EQ(code({failed(Status::kUnsupported)}, strict, {"doubt"}), strict ? 4 : 2);
     EXPECT_EQ(code({faster, slower, wrong}, strict), 3);
     EXPECT_EQ(code({faster, failed(Status::kCrash)}, strict), 3);
     EXPECT_EQ(code({faster, failed(Status::kUnsupported)}, strict), 0);
