@@ -72,7 +72,7 @@ class Compare(unittest.TestCase):
 class Online(Compare):
     def test_rows_hold_what_the_verdict_rests_on(self) -> None:
         result = self.compare(SLOW, QUICK, "--M", "16,32", "--D", "16", seconds=8)
-        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn(result.returncode, (0, 1), result.stderr)  # either may win cells so small
         control, *cells = self.records("compare")
         self.assertTrue(control["control"])
         self.assertEqual((control["backend_a"], control["backend_b"]), (SLOW, SLOW))
