@@ -22,12 +22,18 @@ using colreduce::TileKernels;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-float exp2_of(float value) {
+/// The last of four lanes after `function` at `value`.
+template <class Function>
+float lane_of(float value, Function function) {
   simd::Vec<4>::Float x = {value, value, value, value};
-  simd::exp2_nonpositive<4>(x);
+  function(x);
   float lanes[4];
   simd::Vec<4>::store(lanes, x);
   return lanes[3];
+}
+
+float exp2_of(float value) {
+  return lane_of(value, [](simd::Vec<4>::Float& x) { simd::exp2_nonpositive<4>(x); });
 }
 
 TEST(CpuFusedExp2, IsWithinTwoUlpOverTheWholeRange) {
@@ -51,11 +57,7 @@ TEST(CpuFusedExp2, IsExactAtIntegersAndKeepsWhatIsNotFinite) {
 }
 
 float tanh_of(float value) {
-  simd::Vec<4>::Float x = {value, value, value, value};
-  simd::tanh<4>(x);
-  float lanes[4];
-  simd::Vec<4>::store(lanes, x);
-  return lanes[3];
+  return lane_of(value, [](simd::Vec<4>::Float& x) { simd::tanh<4>(x); });
 }
 
 TEST(CpuFusedTanh, IsWithinThreeUlpOverTheWholeRange) {

@@ -4,13 +4,13 @@
 namespace attn::colreduce {
 namespace {
 
-// D, pairs of score groups, chunks of a CTA, slots of keys and of weights, service groups:
+// D, pairs of score groups, chunks of a CTA, slots of keys and of weights:
 template <int kD, bool kMasked>
 struct OnePassPolicy;
 template <bool kMasked>
-struct OnePassPolicy<64, kMasked> : ResidentPolicy<64, 2, 4, 4, 20, 1, false, kMasked> {};
+struct OnePassPolicy<64, kMasked> : ResidentPolicy<64, 2, 4, 4, 20, false, kMasked> {};
 template <bool kMasked>
-struct OnePassPolicy<128, kMasked> : ResidentPolicy<128, 2, 4, 4, 15, 1, false, kMasked> {};
+struct OnePassPolicy<128, kMasked> : ResidentPolicy<128, 2, 4, 4, 15, false, kMasked> {};
 
 }  // namespace
 

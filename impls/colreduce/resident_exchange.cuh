@@ -87,7 +87,7 @@ class ExchangeWarp {
     for (Cursor cursor(team_); cursor.head < args_.heads; cursor.advance(team_, args_.teams)) {
       // From a pair of score groups: weights, references and sums. Every warp sees every phase.
       wait_together(shared_.tile_full[slots.slot], slots.phase);
-      if (static_cast<int>(cursor.number % Policy::kExchangeWarps) == warp_) {
+      if (static_cast<int>(cursor.number % kExchangeWarps) == warp_) {
         const int ranks = active_ranks<Policy>(team_, cursor.tile);
         // Before a rank begins a head in a half of the ring, all must be done with the last one
         // there.

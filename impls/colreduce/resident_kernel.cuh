@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
   const int group = __shfl_sync(0xffffffffu, thread / 128, 0);
   const int warp = __shfl_sync(0xffffffffu, thread / 32 - 4 * Policy::kScoreGroups, 0);
   Loader<Policy> loader(args, shared, team);
-  const bool loads = warp == Policy::kExchangeWarps && thread % 32 == 0;
+  const bool loads = warp == kExchangeWarps && thread % 32 == 0;
   if (loads) loader.begin();
   __syncwarp();
   cooperative_groups::this_grid().sync();  // all CTAs: every packet is zero; loads are on their way
@@ -66,10 +66,10 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
     ScoreGroup<Element, Policy>(args, shared, team, group, thread % 128).run();
   } else {
     sm90::give_registers<Policy::kOtherRegisters>();
-    constexpr int kServiceWarps = Policy::kExchangeWarps + 1;
+    constexpr int kServiceWarps = kExchangeWarps + 1;
     if (warp >= kServiceWarps) {
       ColumnWarp<Policy, kMax>(args, shared, team, warp - kServiceWarps, thread % 32).run();
-    } else if (warp < Policy::kExchangeWarps) {
+    } else if (warp < kExchangeWarps) {
       ExchangeWarp<Policy, kMax>(args, shared, team, warp, thread % 32).run();
     } else if (loads) {
       loader.run();

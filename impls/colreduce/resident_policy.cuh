@@ -13,7 +13,9 @@ namespace attn::colreduce {
 /// weights, one the even chunks and one the odd; service warps load tiles and learn the rows'
 /// normalisers from the team; column warps reduce the weights over the queries.
 inline constexpr int kPair = 2;
+inline constexpr int kExchangeWarps = 3;  // of the four service warps; the last one loads
 inline constexpr int kColumnWarps = 4;
+inline constexpr int kOtherGroups = 2;  // warpgroups besides the score groups
 
 /// Sizes, in tiles of 64 queries and chunks of 64 keys.
 template <int kD_,
@@ -21,7 +23,6 @@ template <int kD_,
           int kChunks_,
           int kKeySlots_,
           int kWeightSlots_,
-          int kServiceGroups_,
           bool kStreamKeys_,
           bool kMasked_>
 struct ResidentPolicy {
@@ -31,14 +32,11 @@ struct ResidentPolicy {
   static constexpr int kKeySlots = kKeySlots_;        // chunks of keys in shared memory
   static constexpr int kWeightSlots = kWeightSlots_;  // chunks of weights in shared memory
   static constexpr int kScoreGroups = kPair * kPairs;
-  static constexpr int kServiceGroups = kServiceGroups_;
-  static constexpr int kExchangeWarps = 4 * kServiceGroups - 1;  // the last service warp loads
   /// Whether some score may be hidden: by a mask, or past the last key in its chunk.
   static constexpr bool kMasked = kMasked_;
   /// Keys stream through rings, one a score group, instead of staying for all tiles of a head.
   static constexpr bool kStreamKeys = kStreamKeys_;
 
-  static constexpr int kOtherGroups = kServiceGroups + 1;
   static constexpr int kThreads = 128 * (kScoreGroups + kOtherGroups);
   /// Registers of a thread at launch: an SM's, in steps of eight; and what the roles go on with.
   static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;

@@ -57,20 +57,17 @@ struct OnlineSoftmax {
     sum = sum * exp2_approx(old_max - from) + other.sum * exp2_approx(other.max - from);
   }
 
-  /// Merges what the lane has whose number differs in the bit `distance`; all 32 take part.
-  __device__ void merge_lane(int distance) {
-    OnlineSoftmax other;
-    other.max = __shfl_xor_sync(0xffffffffu, max, distance);
-    other.sum = __shfl_xor_sync(0xffffffffu, sum, distance);
-    merge(other);
-  }
-
   /// Merges each aligned group of kLanes lanes; all of the group get the result, all 32 take part.
   template <int kLanes>
   __device__ void merge_lanes() {
     static_assert(kLanes > 0 && 32 % kLanes == 0, "groups tile the warp");
 #pragma unroll
-    for (int distance = kLanes / 2; distance > 0; distance /= 2) merge_lane(distance);
+    for (int distance = kLanes / 2; distance > 0; distance /= 2) {
+      OnlineSoftmax other;
+      other.max = __shfl_xor_sync(0xffffffffu, max, distance);
+      other.sum = __shfl_xor_sync(0xffffffffu, sum, distance);
+      merge(other);
+    }
   }
 
   /// log2 of the row's sum of 2^score; +inf for a row without weight, so that 2^(score - lse) is 0.
