@@ -82,30 +82,33 @@ class ExchangeWarp {
 
   __device__ void run() {
     if (team_.first_tile == team_.row_tiles) return;
-    RingCursor slots;
     int admitted = 1;  // heads up to this one may be begun: the ring's halves start empty
-    for (Cursor cursor(team_); cursor.head < args_.heads; cursor.advance(team_, args_.teams)) {
-      // From a pair of score groups: weights, references and sums. Every warp sees every phase.
-      wait_together(shared_.tile_full[slots.slot], slots.phase);
-      if (static_cast<int>(cursor.number % kExchangeWarps) == warp_) {
-        const int ranks = active_ranks<Policy>(team_, cursor.tile);
-        // Before a rank begins a head in a half of the ring, all must be done with the last one
-        // there.
-        if (cursor.uneven && cursor.round > admitted) {
-          wait_for_heads(args_, team_, cursor.round - 1, lane_);
-          admitted = cursor.round;
-        }
-        publish(cursor, slots.slot);
-        RowSums sums;
-        if (ranks <= kDirectRanks) {
-          sums = poll_packets(cursor, ranks);
-        } else {
-          combine_rows(cursor, ranks);
-          sums = poll_results(cursor);
-        }
-        put_factors(sums, cursor, slots.slot);
+    Cursor cursor(team_);
+    cursor.advance(team_, args_.teams, warp_);
+    RingCursor slots;
+    slots.template advance<Policy::kTileSlots>(warp_);
+#pragma unroll 1
+    while (cursor.head < args_.heads) {
+      // Before a rank begins a head in a half of the ring, all must be done with the last one there.
+      if (cursor.uneven && cursor.round > admitted) {
+        wait_for_heads(args_, team_, cursor.round - 1, lane_);
+        admitted = cursor.round;
       }
-      slots.template advance<Policy::kTileSlots>();
+      // From a pair of score groups: weights, references and sums.
+      wait_together(shared_.tile_full[slots.slot], slots.phase);
+      float references[kPair][2];
+      publish(cursor, slots.slot, references);
+      const int ranks = active_ranks<Policy>(team_, cursor.tile);
+      RowSums sums;
+      if (ranks <= kDirectRanks) {
+        sums = poll_packets(cursor, ranks);
+      } else {
+        combine_rows(cursor, ranks);
+        sums = poll_results(cursor);
+      }
+      put_factors(sums, cursor, slots.slot, references);
+      slots.template advance<Policy::kTileSlots>(kExchangeWarps);
+      cursor.advance(team_, args_.teams, kExchangeWarps);
     }
   }
 
@@ -125,27 +128,26 @@ class ExchangeWarp {
   /// barrier of the warp go through slow code for lanes apart.
   __device__ static bool all_lanes(bool condition) { return __all_sync(0xffffffffu, condition); }
 
-  /// This rank's part of the normalisers, as log2.
-  __device__ void publish(const Cursor& cursor, int slot) {
-    float reference[kPair][2];
-    float sum[kPair][2];
+  /// This rank's part of the normalisers, as log2; hands the rows' references on.
+  __device__ void publish(const Cursor& cursor, int slot, float (&references)[kPair][2]) {
+    float sums[kPair][2];
 #pragma unroll
     for (int half = 0; half < kPair; ++half) {
-      const uint2 references =
-          *reinterpret_cast<const uint2*>(&shared_.rows[slot][half][2 * lane_]);
-      const float2 sums = *reinterpret_cast<const float2*>(&shared_.sums[slot][half][2 * lane_]);
-      reference[half][0] = __uint_as_float(references.x);
-      reference[half][1] = __uint_as_float(references.y);
-      sum[half][0] = sums.x;
-      sum[half][1] = sums.y;
+      const uint2 words = *reinterpret_cast<const uint2*>(&shared_.rows[slot][half][2 * lane_]);
+      references[half][0] = __uint_as_float(words.x);
+      references[half][1] = __uint_as_float(words.y);
+      const float2 pair = *reinterpret_cast<const float2*>(&shared_.sums[slot][half][2 * lane_]);
+      sums[half][0] = pair.x;
+      sums[half][1] = pair.y;
     }
     std::uint64_t packets[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const float from = origin(fmaxf(reference[0][r], reference[1][r]));
-      const float whole = sum[0][r] * exp2_approx(reference[0][r] - from) +
-                          sum[1][r] * exp2_approx(reference[1][r] - from);
-      packets[r] = make_packet(whole == 0 ? -INFINITY : from + log2_approx(whole), cursor.number);
+      const float from = origin(fmaxf(references[0][r], references[1][r]));
+      const float whole = sums[0][r] * exp2_approx(references[0][r] - from) +
+                          sums[1][r] * exp2_approx(references[1][r] - from);
+      // The logarithm of 0 is -inf.
+      packets[r] = make_packet(from + log2_approx(whole), cursor.number);
     }
     sm90::store_relaxed(packets_of(args_, team_, team_.tiles.rank, cursor.packet_slot) + 2 * lane_,
                         packets);
@@ -272,39 +274,56 @@ class ExchangeWarp {
 
   /// Row factors 2^(reference - lse) in place of the references; to the column warps. 0 for rows
   /// without weight and rows past the last query.
-  __device__ void put_factors(const RowSums& rows, const Cursor& cursor, int slot) {
+  __device__ void put_factors(const RowSums& rows,
+                              const Cursor& cursor,
+                              int slot,
+                              const float (&references)[kPair][2]) {
+    const int row = cursor.tile * kTileRows + 2 * lane_;
+    bool weighs[2];
     float inverse[2];
 #pragma unroll
-    for (int r = 0; r < 2; ++r) inverse[r] = reciprocal_approx(rows.sum[r]);
-    const int row = cursor.tile * kTileRows + 2 * lane_;
+    for (int r = 0; r < 2; ++r) {
+      weighs[r] = row + r < args_.mask.M && rows.sum[r] != 0;  // true for NaN
+      inverse[r] = reciprocal_approx(rows.sum[r]);
+    }
+    bool poisoned[2] = {false, false};
 #pragma unroll
     for (int half = 0; half < kPair; ++half) {
-      auto* place = reinterpret_cast<uint2*>(&shared_.rows[slot][half][2 * lane_]);
-      const uint2 references = *place;
-      std::uint32_t words[2] = {references.x, references.y};
+      float factors[2];
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        float factor =
-            exp2_approx(__uint_as_float(words[r]) - rows.max[r] + kFactorBits) * inverse[r];
-        if (row + r >= args_.mask.M || rows.sum[r] == 0) {
-          factor = 0;
-        } else if (factor != factor) {  // a poisoned row: every key that it sees becomes NaN
-          atomicMax(&shared_.poison_end[cursor.round % Policy::kPoisonSlots],
-                    static_cast<int>(args_.mask.key_end(row + r)));
-          factor = 0;
-        }
-        words[r] = kMax ? __float_as_uint(factor) : split_factor(factor);
+        const float factor =
+            exp2_approx(references[half][r] - rows.max[r] + kFactorBits) * inverse[r];
+        poisoned[r] = poisoned[r] || (weighs[r] && factor != factor);
+        factors[r] = weighs[r] ? fmaxf(factor, 0.0f) : 0.0f;  // 0 for NaN
       }
-      *place = make_uint2(words[0], words[1]);
+      auto* place = reinterpret_cast<uint2*>(&shared_.rows[slot][half][2 * lane_]);
+      *place = kMax ? make_uint2(__float_as_uint(factors[0]), __float_as_uint(factors[1]))
+                    : split_factors(factors);
     }
+    if (__any_sync(0xffffffffu, poisoned[0] || poisoned[1])) poison_keys(cursor, row, poisoned);
     release_together(shared_.factor_full[slot], lane_);
   }
 
-  /// A factor as the sum of two fp16 numbers, the high part in the low half.
-  __device__ static std::uint32_t split_factor(float factor) {
-    const __half high = __float2half_rn(factor);
-    const __half2 parts = __halves2half2(high, __float2half_rn(factor - __half2float(high)));
-    return *reinterpret_cast<const std::uint32_t*>(&parts);
+  /// A poisoned row: every key that it sees becomes NaN.
+  __device__ void poison_keys(const Cursor& cursor, int row, const bool (&poisoned)[2]) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+      if (poisoned[r])
+        atomicMax(&shared_.poison_end[cursor.round % Policy::kPoisonSlots],
+                  static_cast<int>(args_.mask.key_end(row + r)));
+    __syncwarp();
+  }
+
+  /// Each factor as the sum of two fp16 numbers, the high part in the low half.
+  __device__ static uint2 split_factors(const float (&factors)[2]) {
+    const __half2 high = __floats2half2_rn(factors[0], factors[1]);
+    const float2 taken = __half22float2(high);
+    const __half2 low = __floats2half2_rn(factors[0] - taken.x, factors[1] - taken.y);
+    const __half2 first = __lows2half2(high, low);
+    const __half2 second = __highs2half2(high, low);
+    return make_uint2(*reinterpret_cast<const std::uint32_t*>(&first),
+                      *reinterpret_cast<const std::uint32_t*>(&second));
   }
 
   const ResidentArguments& args_;

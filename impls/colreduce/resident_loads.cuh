@@ -37,6 +37,7 @@ class Loader {
       // The first tile of a head goes before its keys, whose slots become free later.
       load_queries();
       if (cursor_.first(team_)) chunk_ = 0;
+      if (!Policy::kStreamKeys && cursor_.tile == team_.first_tile + 1) prefetch_keys();
     }
   }
 
@@ -55,6 +56,17 @@ class Loader {
           static_cast<int>(cursor_.head % args_.H) * args_.q.head_step,
           static_cast<int>(cursor_.head / args_.H) * args_.q.batch_step);
     queries_.template advance<Policy::kPairs>();
+  }
+
+  /// The keys of the team's next head into L2: its tiles begin by waiting for them.
+  __device__ __forceinline__ void prefetch_keys() {
+    const std::uint32_t head = cursor_.head + static_cast<std::uint32_t>(args_.teams);
+    if (head >= args_.heads) return;
+    for (int chunk = 0; chunk < team_.used_chunks; ++chunk)
+      for (int box = 0; box < Policy::kBoxes; ++box)
+        sm90::tma_prefetch_4d(&args_.k.map, 64 * box, team_.tiles.first_key(chunk),
+                              static_cast<int>(head % args_.H / args_.sharing) * args_.k.head_step,
+                              static_cast<int>(head / args_.H) * args_.k.batch_step);
   }
 
   /// The next chunk of the cursor's head.

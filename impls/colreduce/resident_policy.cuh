@@ -52,10 +52,12 @@ struct ResidentPolicy {
   static constexpr int kGroupKeySlots = kKeySlots / kPair;  // of a ring
   /// Tiles whose weights may wait for their normaliser. So few that a score group is never two
   /// turns of the ring of weights ahead of the column warps, which a barrier's parity could not
-  /// tell; and at most kMostTileSlots, on which the packets' lifetime depends.
+  /// tell; at most kMostTileSlots, on which the packets' lifetime depends; and as many for each
+  /// exchange warp, which sees the phases of its own slots only.
   static constexpr int kTurns = 2 * kWeightSlots / kChunks - 1;
   static constexpr int kMostTileSlots = 8;
-  static constexpr int kTileSlots = kTurns < kMostTileSlots ? kTurns : kMostTileSlots;
+  static constexpr int kTileSlots =
+      (kTurns < kMostTileSlots ? kTurns : kMostTileSlots) / kExchangeWarps * kExchangeWarps;
   static constexpr int kPoisonSlots = 4 * kMostTileSlots;
 
   struct Shared {
@@ -185,9 +187,13 @@ struct RingCursor {
   int slot = 0;
   std::uint32_t phase = 0;
 
+  /// At most once round.
   template <int kSlots>
   __device__ __forceinline__ void advance(int by = 1) {
-    for (slot += by; slot >= kSlots; slot -= kSlots) phase ^= 1;
+    slot += by;
+    const bool wraps = slot >= kSlots;
+    slot -= wraps ? kSlots : 0;
+    phase ^= wraps ? 1 : 0;
   }
 };
 

@@ -43,14 +43,13 @@ class ScoreGroup {
 
   __device__ __forceinline__ void run() {
     if (team_.first_tile == team_.row_tiles) return;
-    const int rounds = (static_cast<int>(args_.heads) - team_.team - 1) / args_.teams + 1;
     Cursor cursor(team_);
     int by = pair_;
 #pragma unroll 1
     while (true) {
-      move(cursor, by, rounds);
+      move(cursor, by);
       by = Policy::kPairs;
-      if (cursor.round >= rounds) break;
+      if (cursor.head >= args_.heads) break;
       take_tile(cursor);
     }
   }
@@ -60,7 +59,7 @@ class ScoreGroup {
   static constexpr int kSteps = Policy::kD / 16;
 
   /// Goes `by` tiles on, past the weights of the tiles between and the heads' keys.
-  __device__ __forceinline__ void move(Cursor& cursor, int by, int rounds) {
+  __device__ __forceinline__ void move(Cursor& cursor, int by) {
     const int round = cursor.round;
     int chunks = 0;
     if constexpr (!Policy::kMasked) {
@@ -75,9 +74,12 @@ class ScoreGroup {
     weights_.template advance<Policy::kWeightSlots>(chunks);
     tiles_.template advance<Policy::kTileSlots>(by);
     if constexpr (!Policy::kStreamKeys) {
+      if (cursor.round != round) {
+        const int rounds = (static_cast<int>(args_.heads) - team_.team - 1) / args_.teams + 1;
 #pragma unroll 1
-      for (int passed = round; passed < min(cursor.round, rounds); ++passed) pass_keys(passed);
-      if (cursor.round != round) fresh_ = true;
+        for (int passed = round; passed < min(cursor.round, rounds); ++passed) pass_keys(passed);
+        fresh_ = true;
+      }
     }
   }
 

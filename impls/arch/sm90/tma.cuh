@@ -31,6 +31,13 @@ __device__ inline void tma_load_4d(std::uint32_t to_shared,
       : "memory");
 }
 
+/// Brings the box that tma_load_4d would copy into L2. PTX ISA, "cp.async.bulk.prefetch.tensor".
+__device__ inline void tma_prefetch_4d(const CUtensorMap* map, int c0, int c1, int c2, int c3) {
+  asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global [%0, {%1, %2, %3, %4}];" ::"l"(map),
+               "r"(c0), "r"(c1), "r"(c2), "r"(c3)
+               : "memory");
+}
+
 /// Copies `bytes` contiguous bytes, a multiple of 16 at multiples of 16, and completes them at the
 /// barrier. One thread calls it. PTX ISA, "cp.async.bulk".
 __device__ inline void bulk_load(std::uint32_t to_shared,
