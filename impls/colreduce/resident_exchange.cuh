@@ -259,17 +259,34 @@ class ExchangeWarp {
     float largest = parts[0];
 #pragma unroll
     for (int i = 1; i < kPackets; ++i) largest = fmaxf(largest, parts[i]);
-    const float max = warp_reduce<kLanes>(largest, Max{});
+    const float max = kLanes == 32 ? warp_max(largest) : warp_reduce<kLanes>(largest, Max{});
     const float from = origin(max);
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < kPackets; ++i) sum += exp2_approx(parts[i] - from);
-    sum = warp_reduce<kLanes>(sum, Sum{});
+    sum = kLanes == 32 ? warp_sum(sum) : warp_reduce<kLanes>(sum, Sum{});
     if (first == 0 && begin + lane_ / kLanes < end)
       sm90::store_relaxed(
           results_of(args_, team_, cursor.packet_slot) + row,
           make_packet(sum == 0 ? -INFINITY : max + log2_approx(sum), cursor.number));
     __syncwarp();
+  }
+
+  /// The largest of the warp's numbers, as integers in the same order: one instruction for ten. A
+  /// NaN may be the result or not.
+  __device__ static float warp_max(float value) {
+    const int bits = __float_as_int(value);
+    const int ordered = bits ^ (bits >> 31 & 0x7fffffff);
+    const int largest = __reduce_max_sync(0xffffffffu, ordered);
+    return __int_as_float(largest ^ (largest >> 31 & 0x7fffffff));
+  }
+
+  /// The sum of 32 numbers from 0 to 5, rounded to multiples of 2^-24; NaN if one of them is.
+  __device__ static float warp_sum(float value) {
+    constexpr float kScale = 1 << 24;
+    const unsigned sum = __reduce_add_sync(0xffffffffu, __float2uint_rn(value * kScale));
+    const bool poisoned = __any_sync(0xffffffffu, value != value);
+    return poisoned ? NAN : static_cast<float>(sum) * (1 / kScale);
   }
 
   /// Row factors 2^(reference - lse) in place of the references; to the column warps. 0 for rows
