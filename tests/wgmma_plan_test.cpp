@@ -88,7 +88,8 @@ TEST(WgmmaPlan, PlainProblemsAndRangesTakeThePlainKernels) {
   EXPECT_TRUE(plan_of({.H = 32, .H_kv = 8, .M = 4096, .N = 4096, .query_begin = -64}).row_options);
 }
 
-/// Every stationary tile of every sequence once, none that streams more behind one that streams less.
+/// Every stationary tile of every sequence once, none that streams more behind one that streams
+/// less.
 TEST(WgmmaPlan, UnitsAreAllTilesTheLongestFirst) {
   const Problem p{.H = 2,
                   .M = 5000,

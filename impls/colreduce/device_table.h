@@ -1,6 +1,6 @@
-// Tables that a launch brings with it: host data written to device memory by kernels that carry it as
-// arguments. Neither the host's memory nor a copy is touched when the launch runs, and a captured
-// graph replays it.
+// Tables that a launch brings with it: host data written to device memory by kernels that carry it
+// as arguments. Neither the host's memory nor a copy is touched when the launch runs, and a
+// captured graph replays it.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Between the lse tensor of a problem (natural logarithm, every query) and what the wgmma passes keep
-// of it (base 2, contributing queries, each head's padded to multiples of 16 bytes).
+// Between the lse tensor of a problem (natural logarithm, every query) and what the wgmma passes
+// keep of it (base 2, contributing queries, each head's padded to multiples of 16 bytes).
 #pragma once
 
 #include <cstdint>

@@ -31,8 +31,8 @@ struct WgmmaTables {
 };
 
 /// Pass 1, queries stationary: the lse of each, in `plan.splits.parts` parts of the keys one behind
-/// the other. A query without weight gets +inf, so that pass 2 gives it weight 0, or -inf where there
-/// are several parts to merge.
+/// the other. A query without weight gets +inf, so that pass 2 gives it weight 0, or -inf where
+/// there are several parts to merge.
 BoundPass bind_rows(const ColReduce::Problem&,
                     const ColReduce::Tensors&,
                     const WgmmaPlan&,

@@ -25,8 +25,8 @@ struct alignas(16) WgmmaItem {
   int stream_head;
 };
 
-/// `head`, `stationary_head` and `stream_head` are the item's first. `tiles` counts those of all its
-/// heads, each of which begins at the same tile.
+/// `head`, `stationary_head` and `stream_head` are the item's first. `tiles` counts those of all
+/// its heads, each of which begins at the same tile.
 struct alignas(16) WgmmaOptionItem : WgmmaItem {
   AttentionMask mask;     // of the sequence
   int rows;               // stationary rows of the sequence
@@ -43,11 +43,11 @@ struct alignas(16) WgmmaOptionItem : WgmmaItem {
   bool last_of_chain;     // what the heads add up to is complete behind this item
 };
 
-/// What items are numbered by. An item is one stationary tile with `heads` query heads that share it:
-/// as rows of one tile of queries in a row pass, streamed one after another in a column pass, where
-/// `links` items of a chain, of as many key heads, follow each other in one CTA. Of each unit there
-/// are `slots` chains. A unit is one of `units`; or, where all batches are alike, one of `order`,
-/// whose heads are then batches x slots.
+/// What items are numbered by. An item is one stationary tile with `heads` query heads that share
+/// it: as rows of one tile of queries in a row pass, streamed one after another in a column pass,
+/// where `links` items of a chain, of as many key heads, follow each other in one CTA. Of each unit
+/// there are `slots` chains. A unit is one of `units`; or, where all batches are alike, one of
+/// `order`, whose heads are then batches x slots.
 struct WgmmaNumbers {
   WgmmaSequence whole;                       ///< every batch, of its own number
   const WgmmaSequence* sequences = nullptr;  // of a ragged problem

@@ -9,9 +9,9 @@
 
 namespace attn::colreduce {
 
-/// Rows of a tile of queries that belong to one head: all, or, where a head has few queries, a power
-/// of two at least as large as they are, so that heads that share their keys fill the tile together.
-/// A warp's 16 rows are of one head.
+/// Rows of a tile of queries that belong to one head: all, or, where a head has few queries, a
+/// power of two at least as large as they are, so that heads that share their keys fill the tile
+/// together. A warp's 16 rows are of one head.
 constexpr int choose_pack_rows(int tile_rows, std::int64_t queries, std::int64_t sharing) {
   int rows = tile_rows;
   while (rows / 2 >= queries && rows / 2 >= 16 && tile_rows / rows < sharing) rows /= 2;

@@ -1,13 +1,13 @@
-// Pass 2 of the wgmma column reduction where heads that share their keys have few queries: a streamed
-// tile holds all queries of several heads, so that keys meet them in one product.
+// Pass 2 of the wgmma column reduction where heads that share their keys have few queries: a
+// streamed tile holds all queries of several heads, so that keys meet them in one product.
 #pragma once
 
 #include "impls/colreduce/wgmma_option_columns.cuh"
 
 namespace attn::colreduce {
 
-/// Streamed rows [h pack_rows, (h + 1) pack_rows) of a tile are queries 0, 1, ... of its head h, and
-/// whatever lies behind them. A chunk is a whole tile.
+/// Streamed rows [h pack_rows, (h + 1) pack_rows) of a tile are queries 0, 1, ... of its head h,
+/// and whatever lies behind them. A chunk is a whole tile.
 template <bool kMax>
 struct WgmmaPackedColumnPass : WgmmaOptionColumnPass<kMax> {
   using Base = typename WgmmaOptionColumnPass<kMax>::Base;

@@ -1,5 +1,5 @@
-// Pass 2 of wgmma_sm90 for few queries of heads that share their keys. wgmma_packed_columns.cuh says
-// what the kernels compute.
+// Pass 2 of wgmma_sm90 for few queries of heads that share their keys. wgmma_packed_columns.cuh
+// says what the kernels compute.
 #include "impls/colreduce/wgmma_packed_columns.cuh"
 #include "impls/colreduce/wgmma_policies.cuh"
 

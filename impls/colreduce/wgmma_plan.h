@@ -27,7 +27,8 @@ struct WgmmaPlan {
   RowSplits splits;                     ///< of pass 1
   std::vector<WgmmaUnit> row_units;     ///< of a ragged problem, in order
   std::vector<WgmmaUnit> column_units;  ///< the same of pass 2
-  // The workspace: lse, tables, then the parts of pass 1 and later, in their place, those of pass 2.
+  // The workspace: lse, tables, then the parts of pass 1 and later, in their place, those of pass
+  // 2.
   std::int64_t lse_bytes = 0;
   std::int64_t table_bytes = 0;
   std::int64_t part_bytes = 0;
@@ -140,7 +141,8 @@ inline void count_chains(const ColReduce::Problem& problem,
   numbers.chains = static_cast<std::uint32_t>(chains * numbers.splits);
 }
 
-/// How the items of pass 1 are numbered, but for the tables of a ragged problem. There is a sequence.
+/// How the items of pass 1 are numbered, but for the tables of a ragged problem. There is a
+/// sequence.
 inline WgmmaNumbers row_numbers(const ColReduce::Problem& problem,
                                 const WgmmaPlan& plan,
                                 const DeviceInfo& device) {

@@ -65,8 +65,9 @@ struct WgmmaUnit {
   std::uint32_t tile;
 };
 
-/// All stationary tiles, the longest first: whoever takes items in turn ends with short ones. A tile
-/// holds `rows` queries and takes tiles of `stream_rows` keys; with `keys` it is the other way round.
+/// All stationary tiles, the longest first: whoever takes items in turn ends with short ones. A
+/// tile holds `rows` queries and takes tiles of `stream_rows` keys; with `keys` it is the other way
+/// round.
 inline std::vector<WgmmaUnit> longest_first(const WgmmaSequences& sequences,
                                             bool keys,
                                             int rows,

@@ -133,8 +133,8 @@ struct WgmmaPlainItems {
     ++item.tile_begin;
     --item.tiles;
   }
-  /// Writes the item that a CTA takes in a round, or none (tiles = -1) past the last. Field by field
-  /// to shared memory: callers hold their scores in registers.
+  /// Writes the item that a CTA takes in a round, or none (tiles = -1) past the last. Field by
+  /// field to shared memory: callers hold their scores in registers.
   template <class Policy, class Pass>
   __device__ static void decode(const Arguments& args,
                                 std::uint32_t round,
@@ -159,8 +159,8 @@ struct WgmmaPlainItems {
     const int first_row = static_cast<int>(tile) * Policy::kRows;
     item.first_row = first_row;
 
-    // Ends of visible ranges only grow with the row (AttentionMask): the first and the last row bound
-    // what some row sees.
+    // Ends of visible ranges only grow with the row (AttentionMask): the first and the last row
+    // bound what some row sees.
     constexpr int kTile = Policy::kStreamRows;
     const int last_row = min(first_row + Policy::kRows, args.rows) - 1;
     const int begin = static_cast<int>(Pass::visible(args.mask, first_row).begin) / kTile;

@@ -98,9 +98,9 @@ inline TensorMap make_tensor_map(const TensorView& view, int box_rows, int box_h
 }
 
 /// Boxes of `box` (at most 256, a multiple of 4) floats of `box_rows` rows, of `rows` rows of
-/// `columns` (below 2^31) contiguous floats. The copy engine takes only boxes that start at multiples
-/// of 4 elements; 4 divides `columns` where there are several rows. `data` is aligned to 16 bytes.
-/// Coordinates: (column, row, 0, 0). Throws CudaError or std::runtime_error.
+/// `columns` (below 2^31) contiguous floats. The copy engine takes only boxes that start at
+/// multiples of 4 elements; 4 divides `columns` where there are several rows. `data` is aligned to
+/// 16 bytes. Coordinates: (column, row, 0, 0). Throws CudaError or std::runtime_error.
 inline CUtensorMap make_matrix_map(
     const float* data, std::int64_t columns, std::int64_t rows, int box, int box_rows) {
   const auto dense = static_cast<cuuint64_t>((columns + 3) / 4 * 16);  // any legal stride for one
