@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "reference/colreduce/random_suite.h"
+
 namespace attn::colreduce {
 namespace {
 
@@ -214,14 +216,14 @@ TEST(WgmmaPlan, ScratchMemoryStaysInItsBounds) {
 }
 
 /// Runs the numbering of a pass as its CTAs do, and calls `visit(item)` for each item.
-template <bool kKeys, class Visit>
-void walk(const WgmmaNumbers& numbers, Visit&& visit) {
+template <bool kKeys, int kStreamRows, class Visit>
+void walk_tiles(const WgmmaNumbers& numbers, Visit&& visit) {
   constexpr std::uint32_t kCtas = 7;
   for (std::uint32_t cta = 0; cta < kCtas; ++cta) {
     bool first_of_chain = true;
     for (std::uint32_t round = 0;; ++round) {
       WgmmaOptionItem item;
-      WgmmaNumbering<kKeys, 128>::decode(numbers, round, cta, kCtas, item);
+      WgmmaNumbering<kKeys, kStreamRows>::decode(numbers, round, cta, kCtas, item);
       if (item.tiles < 0) break;
       visit(item, first_of_chain);
       first_of_chain = item.last_of_chain;
@@ -230,7 +232,13 @@ void walk(const WgmmaNumbers& numbers, Visit&& visit) {
   }
 }
 
-/// A problem of every kind of items.
+template <bool kKeys, class Visit>
+void walk(const Problem& p, const WgmmaNumbers& numbers, Visit&& visit) {
+  if (wgmma_stream_rows(p.D) == 128) return walk_tiles<kKeys, 128>(numbers, visit);
+  walk_tiles<kKeys, 64>(numbers, visit);
+}
+
+/// Problems of every kind of items.
 std::vector<Problem> problems_with_options() {
   std::vector<Problem> problems;
   for (const std::int64_t M : {40, 700}) {
@@ -257,6 +265,9 @@ std::vector<Problem> problems_with_options() {
       }
     }
   }
+  constexpr std::size_t kRandom = 1000;
+  const Suite<Problem> random = random_suite();
+  for (std::size_t i = 0; i < kRandom; ++i) problems.push_back(random.cases[i].problem);
   return problems;
 }
 
@@ -272,31 +283,33 @@ void set_tables(const Problem& p, const WgmmaPlan& plan, bool keys, WgmmaNumbers
 TEST(WgmmaPlan, RowItemsHoldEveryQueryAndItsKeys) {
   for (const Problem& p : problems_with_options()) {
     const WgmmaPlan plan = plan_of(p);
+    if (plan.sequences.list.empty()) continue;
+    const int stream_rows = wgmma_stream_rows(p.D);
     WgmmaNumbers numbers = row_numbers(p, plan, hopper());
     set_tables(p, plan, false, numbers);
     std::map<std::pair<std::int64_t, std::int64_t>, int> tiles;  // by head and place in its lse
-    walk<false>(numbers, [&](const WgmmaOptionItem& item, bool) {
+    walk<false>(p, numbers, [&](const WgmmaOptionItem& item, bool) {
       EXPECT_EQ(item.tiles, item.head_tiles);
       EXPECT_EQ(item.stream_head, item.stationary_head / plan.sharing);
       for (int offset = 0; offset < item.packed_rows; ++offset) {
         const int m = item.first_row + offset % item.pack_rows;
         if (m >= item.rows) continue;
         const std::int64_t head = item.head + offset / item.pack_rows;
-        EXPECT_EQ(head / 6, item.batch);
-        EXPECT_EQ(head % 6 / plan.sharing, item.stream_head);
+        EXPECT_EQ(head / p.H, item.batch);
+        EXPECT_EQ(head % p.H / plan.sharing, item.stream_head);
         tiles[{head, item.lse_first + m}] += item.tiles;
       }
     });
     std::size_t queries = 0;
     for (const WgmmaSequence& own : plan.sequences.list)
-      queries += static_cast<std::size_t>(own.mask.M * 6 * (p.is_ragged() ? 1 : p.B));
+      queries += static_cast<std::size_t>(own.mask.M * p.H * (p.is_ragged() ? 1 : p.B));
     EXPECT_EQ(tiles.size(), queries);
     for (const WgmmaSequence& own : plan.sequences.list) {
       for (std::int64_t m = 0; m < own.mask.M; ++m) {
         const std::int64_t first = m / plan.row_pack * plan.row_pack;
         const std::int64_t last = std::min(first + plan.row_pack, own.mask.M) - 1;
-        EXPECT_EQ((tiles[{own.batch * 6 + 5, own.lse_first + m}]),
-                  key_tiles(own.mask, first, last, 128).count());
+        EXPECT_EQ((tiles[{own.batch * p.H + p.H - 1, own.lse_first + m}]),
+                  key_tiles(own.mask, first, last, stream_rows).count());
       }
     }
   }
@@ -306,16 +319,18 @@ TEST(WgmmaPlan, RowItemsHoldEveryQueryAndItsKeys) {
 TEST(WgmmaPlan, ColumnItemsHoldEveryKeyAndItsQueries) {
   for (const Problem& p : problems_with_options()) {
     const WgmmaPlan plan = plan_of(p);
+    if (!plan.column_options || plan.sequences.list.empty()) continue;
+    const int stream_rows = wgmma_stream_rows(p.D);
     WgmmaNumbers numbers = column_numbers(p, plan, hopper());
     set_tables(p, plan, true, numbers);
     std::set<std::tuple<std::int64_t, int, int>> seen;  // head, origin and first row of the keys
     std::map<std::pair<int, int>, int> heads;           // of a row of `out`, by first key
     std::set<std::pair<int, int>> stored;
-    walk<true>(numbers, [&](const WgmmaOptionItem& item, bool first_of_chain) {
+    walk<true>(p, numbers, [&](const WgmmaOptionItem& item, bool first_of_chain) {
       const int key = item.stationary_origin + item.first_row;
       EXPECT_EQ(item.stationary_head, item.stream_head / plan.sharing);
       const int last = std::min(item.first_row + 256, item.rows) - 1;
-      EXPECT_EQ(item.head_tiles, query_tiles(item.mask, item.first_row, last, 128).count());
+      EXPECT_EQ(item.head_tiles, query_tiles(item.mask, item.first_row, last, stream_rows).count());
       EXPECT_EQ(item.tiles,
                 item.head_tiles * ((item.heads + item.tile_heads - 1) / item.tile_heads));
       for (int own = 0; own < item.heads; ++own) {
@@ -334,9 +349,9 @@ TEST(WgmmaPlan, ColumnItemsHoldEveryKeyAndItsQueries) {
       }
     });
     const std::int64_t key_units = tiles_of(plan.sequences, true, 256, p.is_ragged() ? 1 : p.B);
-    EXPECT_EQ(static_cast<std::int64_t>(seen.size()), key_units * 6);
+    EXPECT_EQ(static_cast<std::int64_t>(seen.size()), key_units * p.H);
     if (plan.combined > 1) {
-      EXPECT_EQ(static_cast<std::int64_t>(stored.size()), key_units * 6 / plan.span);
+      EXPECT_EQ(static_cast<std::int64_t>(stored.size()), key_units * p.H / plan.span);
     }
   }
 }
