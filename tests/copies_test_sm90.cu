@@ -72,37 +72,39 @@ class Copies : public Sm90Test {
                            int box_rows,
                            const std::vector<Box>& boxes,
                            int head_step = 1,
-                           int batch_step = 1) {
+                           int batch_step = 1,
+                           int box_heads = 1) {
     ASSERT_TRUE(tensor_map_supports(spec)) << tensor_map_supports(spec).reason;
     std::vector<std::uint16_t> storage(static_cast<std::size_t>(spec.storage_elements));
     for (std::size_t i = 0; i < storage.size(); ++i)
       storage[i] = static_cast<std::uint16_t>(1 + i % 65521);  // a prime: no row repeats another
     const DeviceVector<std::uint16_t> device(storage);
     const TensorView view = spec.bind(device.get());
-    const TensorMap map = make_tensor_map(view, box_rows);
+    const TensorMap map = make_tensor_map(view, box_rows, box_heads);
     EXPECT_EQ(map.head_step, head_step);
     EXPECT_EQ(map.batch_step, batch_step);
-    const int elements = box_rows * kBoxColumns;
+    const int elements = box_heads * box_rows * kBoxColumns;
     const int shared_bytes = kAlignmentBytes + 2 * elements;
     for (const Box& box : boxes) {
       const DeviceVector<std::uint16_t> out(
           std::vector<std::uint16_t>(static_cast<std::size_t>(elements)));
       const DeviceVector<int> arrived(std::vector<int>(1));
-      box_kernel<<<1, 128, shared_bytes>>>(
-          map.map, box.column, box.row, static_cast<int>(box.head) * map.head_step,
-          static_cast<int>(box.batch) * map.batch_step, box_rows, out.get(), arrived.get());
+      box_kernel<<<1, 128, shared_bytes>>>(map.map, box.column, box.row,
+                                           static_cast<int>(box.head) * map.head_step,
+                                           static_cast<int>(box.batch) * map.batch_step,
+                                           box_heads * box_rows, out.get(), arrived.get());
       CUDA_CHECK_LAUNCH();
       ASSERT_EQ(arrived.host()[0], 1) << "bytes outside the tensor count too";
       const std::vector<std::uint16_t> got = out.host();
       for (int i = 0; i < elements; ++i) {
-        const std::int64_t row = box.row + i / kBoxColumns;
+        const std::int64_t head = box.head + i / kBoxColumns / box_rows;
+        const std::int64_t row = box.row + i / kBoxColumns % box_rows;
         const std::int64_t column = box.column + i % kBoxColumns;
-        const bool inside = row < spec.shape[2] && column < spec.shape[3];
-        const std::int64_t at =
-            spec.offset_elements + view.offset(box.batch, box.head, row, column);
+        const bool inside = head < spec.shape[1] && row < spec.shape[2] && column < spec.shape[3];
+        const std::int64_t at = spec.offset_elements + view.offset(box.batch, head, row, column);
         const std::uint16_t want = inside ? storage[static_cast<std::size_t>(at)] : 0;
         ASSERT_EQ(got[static_cast<std::size_t>(i)], want)
-            << "batch " << box.batch << ", head " << box.head << ", row " << row << ", column "
+            << "batch " << box.batch << ", head " << head << ", row " << row << ", column "
             << column;
       }
     }
@@ -120,6 +122,14 @@ TensorSpec spec_of(const Extents& shape, const Extents& strides, std::int64_t of
   for (std::size_t axis = 0; axis < shape.size(); ++axis)
     spec.storage_elements += (shape[axis] - 1) * strides[axis];
   return spec;
+}
+
+/// Few rows of several heads: what lies behind the rows, or the heads, arrives as zeros.
+TEST_F(Copies, BoxesOfSeveralHeads) {
+  expect_boxes(spec_of({2, 5, 13, 80}, {5 * 13 * 80, 13 * 80, 80, 1}), 16,
+               {{.head = 0}, {.batch = 1, .head = 3}, {.head = 1, .column = 64}}, 1, 1, 4);
+  expect_boxes(spec_of({1, 4, 20, 64}, {20 * 256, 64, 256, 1}), 16,
+               {{.head = 0, .row = 3}, {.head = 2, .row = 16}}, 1, 0, 2);
 }
 
 TEST_F(Copies, HeadMajor) {
@@ -225,6 +235,31 @@ TEST_F(Copies, VectorsStartAtMultiplesOf16BytesAndEndInZeros) {
       const int at = start + i;
       EXPECT_EQ(got[static_cast<std::size_t>(i)], at < kCount ? static_cast<float>(at + 1) : 0.0f)
           << "start " << start << ", element " << i;
+    }
+  }
+}
+
+TEST_F(Copies, MatricesBringTheirRowsOneBehindTheOther) {
+  constexpr int kColumns = 20;
+  constexpr int kRows = 3;
+  constexpr int kBox = 8;
+  std::vector<float> host(kRows * kColumns);
+  for (std::size_t i = 0; i < host.size(); ++i) host[i] = static_cast<float>(i + 1);
+  const DeviceVector<float> from(host);
+  const CUtensorMap map = make_matrix_map(from.get(), kColumns, kRows, kBox, kBoxFloats / kBox);
+  for (const int start : {0, 4, 16}) {
+    const DeviceVector<float> to(std::vector<float>(kBoxFloats, 0.0f));
+    const DeviceVector<int> arrived(std::vector<int>(1));
+    vector_kernel<<<1, kBoxFloats>>>(map, start, to.get(), arrived.get());
+    CUDA_CHECK_LAUNCH();
+    ASSERT_EQ(arrived.host()[0], 1);
+    const std::vector<float> got = to.host();
+    for (int i = 0; i < kBoxFloats; ++i) {
+      const int row = i / kBox;
+      const int column = start + i % kBox;
+      const float want =
+          row < kRows && column < kColumns ? static_cast<float>(row * kColumns + column + 1) : 0.0f;
+      EXPECT_EQ(got[static_cast<std::size_t>(i)], want) << "start " << start << ", element " << i;
     }
   }
 }

@@ -78,11 +78,12 @@ constexpr unsigned choose_ctas(std::int64_t items, int sm_count) {
 
 /// What the parts of pass 1 are chosen from.
 struct RowSplitShape {
-  std::int64_t heads = 1;  ///< B * H
-  std::int64_t M = 1;
-  std::int64_t N = 1;
+  std::int64_t items = 1;  ///< stationary tiles of queries over all heads
+  std::int64_t keys = 1;   ///< of a head
   std::int64_t D = 64;
-  std::int64_t out_bytes = 1;  ///< of all of the output, which holds the parts where they fit
+  std::int64_t lse_bytes = 4;    ///< of one part
+  std::int64_t out_bytes = 1;    ///< of all of the output, which holds the parts where they fit
+  std::int64_t spare_bytes = 0;  ///< of scratch memory besides the lse
   int sm_count = 1;
 };
 
@@ -91,39 +92,25 @@ struct RowSplits {
   bool in_output = false;  ///< where the parts' lse lie: in the output or in the workspace
 };
 
-/// Scratch memory beyond the 4 B H M bytes of lse.
+/// Scratch memory beyond 4 B H M bytes.
 inline constexpr std::int64_t kExtraBytes = std::int64_t{4} << 20;
 
 /// Floats from one head's lse to the next: the copy engine takes boxes that start at multiples of
 /// 16 bytes.
 constexpr std::int64_t lse_pitch(std::int64_t M) { return (M + 3) / 4 * 4; }
-constexpr std::int64_t lse_bytes_of(const RowSplitShape& shape) {
-  return 4 * shape.heads * lse_pitch(shape.M);
-}
 
 constexpr RowSplits choose_row_splits(const RowSplitShape& shape) {
-  const std::int64_t lse_bytes = lse_bytes_of(shape);
-  const std::int64_t extra = kExtraBytes - (lse_bytes - 4 * shape.heads * shape.M);
   const std::int64_t tile = wgmma_stream_rows(shape.D);
-  const std::int64_t limit = std::max(shape.out_bytes, extra) / lse_bytes;
   // A tile of 256 x 128 takes about 2 us. A part loads its queries while the previous one computes,
   // but drains its pipeline; the merge is one more launch.
   const int parts =
-      choose_key_splits({.items = shape.heads * ((shape.M + kWgmmaRows - 1) / kWgmmaRows),
-                         .key_tiles = (shape.N + tile - 1) / tile,
+      choose_key_splits({.items = shape.items,
+                         .key_tiles = (shape.keys + tile - 1) / tile,
                          .slots = shape.sm_count,
-                         .limit = limit,
+                         .limit = std::max(shape.out_bytes, shape.spare_bytes) / shape.lse_bytes,
                          .part_tiles = 1,
                          .merge_tiles = 2});
-  return {parts, parts > 1 && lse_bytes * parts <= shape.out_bytes};
-}
-
-/// The lse, and those of the parts where the output has no room for them. More than 4 B H M bytes +
-/// kExtraBytes only for millions of heads of a few queries.
-constexpr std::int64_t wgmma_workspace(const RowSplitShape& shape) {
-  const RowSplits splits = choose_row_splits(shape);
-  const std::int64_t lse_bytes = lse_bytes_of(shape);
-  return splits.parts > 1 && !splits.in_output ? lse_bytes * (1 + splits.parts) : lse_bytes;
+  return {parts, parts > 1 && shape.lse_bytes * parts <= shape.out_bytes};
 }
 
 }  // namespace attn::colreduce

@@ -14,16 +14,19 @@ namespace attn::colreduce {
 
 /// Stationary rows are keys, streamed rows queries with their lse_log2:
 /// out[n] = sum over m of 2^(scale_log2 s[m,n] - lse_log2[m]), over a divisor, or the maximum.
-template <bool kMax>
+template <bool kMax, class Items_ = WgmmaPlainItems>
 struct WgmmaColumnPass {
+  using Items = Items_;
   static constexpr bool kReadsLse = true;
+  static constexpr bool kEachHead = false;                    // finishes each head of an item
+  static constexpr bool kPacked = false;                      // a streamed tile holds several heads
   static constexpr float kNothing = kMax ? -INFINITY : 0.0f;  // becomes 0 in both
 
   // The sum of weights, or the largest exponent, of the thread's two rows.
   float result[2] = {kNothing, kNothing};
 
   __device__ static VisibleColumns visible(const AttentionMask& mask, int n) {
-    return {mask.query_begin(n), mask.M};
+    return Items::queries(mask, n);
   }
 
   __device__ static float combine(float a, float b) { return combine_columns<kMax>(a, b); }
@@ -72,7 +75,8 @@ struct WgmmaColumnPass {
   }
 
   /// `row` is the first of the thread's two.
-  __device__ void store(const WgmmaArguments& args, const WgmmaItem& item, int row, int lane) {
+  __device__ void store(
+      const WgmmaArguments& args, const WgmmaItem& item, int row, int /*warp*/, int lane) {
     const float whole[2] = {warp_reduce<4>(result[0], &WgmmaColumnPass::combine),
                             warp_reduce<4>(result[1], &WgmmaColumnPass::combine)};
     // The first two lanes of a quad store one row each.

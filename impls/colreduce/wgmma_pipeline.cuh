@@ -21,13 +21,7 @@
 
 namespace attn::colreduce {
 
-/// Half-open range of streamed rows that a stationary row sees.
-struct VisibleColumns {
-  std::int64_t begin;
-  std::int64_t end;
-};
-
-/// The same, counted from a column of a chunk.
+/// Visible columns, counted from a column of a chunk.
 struct ColumnRange {
   int begin;
   int end;
@@ -42,6 +36,14 @@ __device__ inline ColumnRange range_from(const VisibleColumns& visible, int firs
 /// Score i of a thread belongs to row lane / 4 + 8 (i / 2 mod 2) of its warp (wgmma.cuh) and to
 /// this column of the chunk, less the thread's first, 2 (lane mod 4).
 __device__ constexpr int score_column(int i) { return i / 4 * 8 + i % 2; }
+
+/// The soft cap: dot products become scores in base 2.
+template <int kScores>
+__device__ void cap_scores(const WgmmaOptionArguments& args, float (&scores)[kScores]) {
+  if (args.cap_log2 == 0) return;
+#pragma unroll
+  for (int i = 0; i < kScores; ++i) scores[i] = args.cap_log2 * tanhf(scores[i] * args.cap_scale);
+}
 
 /// Where a warp is in the ring of streamed tiles.
 template <class Policy>
@@ -63,10 +65,11 @@ struct RingPlace {
 template <class Element, class Policy, class Pass>
 struct WgmmaWarp {
   using Layout = WgmmaLayout<Policy, Pass>;
+  using Item = typename Pass::Items::Item;
 
   const Loader<Policy, Pass>& loader;
-  const unsigned char* shared_bytes;  // dynamic shared memory
-  int warp;                           // of the CTA
+  unsigned char* shared_bytes;  // dynamic shared memory
+  int warp;                     // of the CTA
   int lane;
   // Offset of the lane's first column among a chunk's lse, in bytes: pinned, lest it be derived
   // from the thread's number for each chunk.
@@ -163,8 +166,7 @@ struct WgmmaWarp {
   /// Streams kTiles tiles past the rows. No product is under way before or after: ptxas serialises
   /// products that are in flight across a loop's back edge.
   template <int kTiles>
-  __device__ void run(
-      Pass& pass, const WgmmaItem& item, int& column, int full_begin, int full_end) {
+  __device__ void run(Pass& pass, const Item& item, int& column, int full_begin, int full_end) {
     constexpr int kCount = Run<kTiles>::kCount;
     constexpr int kAhead = Run<kTiles>::kAhead;
     float scores[kAhead][Policy::kChunk / 2];
@@ -207,18 +209,24 @@ struct WgmmaWarp {
   /// Hands a chunk that starts at streamed row `column` to the pass.
   __device__ void take(Pass& pass,
                        float (&scores)[Policy::kChunk / 2],
-                       const WgmmaItem& item,
+                       const Item& item,
                        int column,
                        int full_begin,
                        int full_end,
                        int lse_index) const {
-    const WgmmaArguments& args = loader.args;
+    const typename Pass::Items::Arguments& args = loader.args;
     const float* lse =
         reinterpret_cast<const float*>(shared_bytes + Layout::kLse + lse_lane[0]) + lse_index;
+    if constexpr (Pass::Items::kOptions) cap_scores(args, scores);
+    if constexpr (Pass::kPacked) {
+      const int first = Pass::Items::row_at(args, item, item.first_row, warp * 16);
+      pass.take_heads(args, item, scores, lse, first + lane / 4, lane, own_total());
+      return;
+    }
     const bool full = column >= full_begin && column + Policy::kChunk <= full_end;
     if (full && pass.take_all(scores, args.scale_log2, lse)) return;
-    const AttentionMask& mask = args.mask;
-    const int row = item.first_row + warp * 16;
+    const AttentionMask& mask = Pass::Items::mask(args, item);
+    const int row = Pass::Items::row_at(args, item, item.first_row, warp * 16);
     if (Pass::visible(mask, row + 15).end <= column ||
         Pass::visible(mask, row).begin >= column + Policy::kChunk)
       return;
@@ -254,23 +262,46 @@ struct WgmmaWarp {
     for (; tiles > 0; --tiles) function(std::integral_constant<int, 1>{});
   }
 
+  /// The float of the row that this thread stores, of lanes 0 and 1 of a quad.
+  __device__ float& own_total() const {
+    const int row = warp * 16 + lane / 4 + lane % 2 * 8;
+    return reinterpret_cast<float*>(shared_bytes + Layout::kTotals)[row];
+  }
+
   /// All tiles of an item. The item lies in shared memory; loop bounds come through a shuffle,
   /// which tells the compiler that all lanes agree.
-  __device__ void stream(Pass& pass, const WgmmaItem& item, int tiles) {
-    const AttentionMask& mask = loader.args.mask;
+  __device__ void stream(Pass& pass, const Item& item, int tiles) {
+    const typename Pass::Items::Arguments& args = loader.args;
+    const AttentionMask& mask = Pass::Items::mask(args, item);
     const int first_row = __shfl_sync(0xffffffffu, item.first_row, 0);
-    const int last = loader.args.rows - 1;
-    if (first_row + warp / 4 * 64 > last) {
+    const int last = Pass::Items::rows(args, item) - 1;
+    if (Pass::Items::row_at(args, item, first_row, warp / 4 * 64) > last) {
       for_runs(tiles, [&](auto count) { pass_by<count>(); });
       return;
     }
     // Columns that all of the warp's rows see.
-    const VisibleColumns top = Pass::visible(mask, min(first_row + warp * 16, last));
-    const VisibleColumns bottom = Pass::visible(mask, min(first_row + warp * 16 + 15, last));
+    const int row = Pass::Items::row_at(args, item, first_row, warp * 16);
+    const VisibleColumns top = Pass::visible(mask, min(row, last));
+    const VisibleColumns bottom = Pass::visible(mask, min(row + 15, last));
     const auto full_begin = static_cast<int>(bottom.begin);
     const auto full_end = static_cast<int>(top.end);
-    int column = __shfl_sync(0xffffffffu, item.tile_begin, 0) * Policy::kStreamRows;
-    for_runs(tiles, [&](auto count) { run<count>(pass, item, column, full_begin, full_end); });
+    const auto stream_tiles = [&](int some) {
+      int column = __shfl_sync(0xffffffffu, item.tile_begin, 0) * Policy::kStreamRows;
+      for_runs(some, [&](auto count) { run<count>(pass, item, column, full_begin, full_end); });
+    };
+    if constexpr (Pass::kEachHead) {
+      // What changes with the head only is read anew: scores need the registers.
+#pragma unroll 1
+      for (int head = 0; head < __shfl_sync(0xffffffffu, item.heads, 0);
+           head += __shfl_sync(0xffffffffu, item.tile_heads, 0)) {
+        if constexpr (Pass::kPacked) pass.head = head;
+        stream_tiles(__shfl_sync(0xffffffffu, item.head_tiles, 0));
+        const int first = Pass::Items::row_at(args, item, item.first_row, warp * 16);
+        pass.finish_heads(args, item, head, first + lane / 4, lane, own_total());
+      }
+    } else {
+      stream_tiles(tiles);
+    }
   }
 };
 
@@ -279,10 +310,10 @@ struct WgmmaWarp {
 /// wgmma_columns.cuh.
 template <class Element, class Policy, class Pass>
 __global__ void __launch_bounds__(Policy::kThreads, 1)
-    wgmma_pass(const __grid_constant__ WgmmaArguments args) {
+    wgmma_pass(const __grid_constant__ typename Pass::Items::Arguments args) {
   using Layout = WgmmaLayout<Policy, Pass>;
   extern __shared__ __align__(1024) unsigned char shared_bytes[];
-  auto& control = *reinterpret_cast<WgmmaControl<Policy>*>(shared_bytes + Layout::kControl);
+  auto& control = *reinterpret_cast<typename Layout::Control*>(shared_bytes + Layout::kControl);
   const Loader<Policy, Pass> loader{args, control, sm90::shared_address(shared_bytes)};
   if (threadIdx.x == 0) {
     sm90::mbarrier_init(sm90::shared_address(&control.stationary_full), 1);
@@ -311,17 +342,19 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
       loader, shared_bytes, static_cast<int>(__shfl_sync(0xffffffffu, threadIdx.x / 32, 0)),
       static_cast<int>(threadIdx.x % 32)};
   if (Pass::kReadsLse) sm90::pin_registers(warp.lse_lane);
+  if (Pass::kEachHead && warp.lane % 4 < 2) warp.own_total() = 0;
   if (Policy::kOrdered && warp.warp / 4 == 3) warp.end_turn();  // the first turn is warpgroup 0's
 #pragma unroll 1
   for (std::uint32_t parity = 0;; parity ^= 1) {  // of the item's number
     sm90::mbarrier_wait_warp(sm90::shared_address(&control.stationary_full), parity);
-    const WgmmaItem& item = control.item[parity];
+    const typename Pass::Items::Item& item = control.item[parity];
     const int tiles = __shfl_sync(0xffffffffu, item.tiles, 0);
     if (tiles < 0) break;
     warp.load_stationary();
     Pass pass;
     warp.stream(pass, item, tiles);
-    pass.store(args, item, item.first_row + warp.warp * 16 + warp.lane / 4, warp.lane);
+    const int row = Pass::Items::row_at(args, item, item.first_row, warp.warp * 16);
+    pass.store(args, item, row + warp.lane / 4, warp.warp, warp.lane);
   }
   if (Policy::kOrdered && warp.warp / 4 == 0) warp.begin_turn();  // takes the arrival left over
 }

@@ -14,15 +14,19 @@ namespace attn::colreduce {
 /// meets, for its two rows, and a row's reference stays as long as a chunk's sum of
 /// 2^(score - reference) stays below kLimit. A chunk that exceeds it is taken again from the
 /// accumulator, with its maximum.
+template <class Items_ = WgmmaPlainItems>
 struct WgmmaRowPass {
+  using Items = Items_;
   static constexpr bool kReadsLse = false;
+  static constexpr bool kEachHead = false;
+  static constexpr bool kPacked = false;
   static constexpr float kLimit = 0x1p60f;
 
   OnlineSoftmax softmax[2];  // max: the reference, at most the maximum so far
   bool fresh = true;         // nothing taken yet; the same for all lanes
 
   __device__ static VisibleColumns visible(const AttentionMask& mask, int m) {
-    return {0, mask.key_end(m)};
+    return Items::keys(mask, m);
   }
 
   /// Takes a chunk that every row sees, unless a sum becomes too large: then nothing changes.
@@ -74,14 +78,18 @@ struct WgmmaRowPass {
   }
 
   /// `row` is the first of the thread's two.
-  __device__ void store(const WgmmaArguments& args, const WgmmaItem& item, int row, int lane) {
+  __device__ void store(const typename Items::Arguments& args,
+                        const typename Items::Item& item,
+                        int row,
+                        int warp,
+                        int lane) {
     softmax[0].merge_lanes<4>();
     softmax[1].merge_lanes<4>();
     // The first two lanes of a quad store one row each.
     const OnlineSoftmax whole = lane % 2 == 0 ? softmax[0] : softmax[1];
     const int m = row + lane % 2 * 8;
-    if (lane % 4 >= 2 || m >= args.rows) return;
-    args.lse_log2[static_cast<std::int64_t>(item.part) * args.lse_pitch + m] =
+    if (lane % 4 >= 2 || m >= Items::rows(args, item)) return;
+    args.lse_log2[Items::lse_index(args, item, warp, m)] =
         whole.sum == 0.0f ? args.lse_without_key : whole.lse_log2();
   }
 };

@@ -7,8 +7,9 @@ namespace attn::colreduce {
 
 WgmmaKernel wgmma_row_kernel(DType dtype, std::int64_t D) {
   WgmmaKernel kernel;
-  dispatch_padded(
-      D, [&](auto padded) { kernel = wgmma_kernel<WgmmaRowPolicy<padded>, WgmmaRowPass>(dtype); });
+  dispatch_padded(D, [&](auto padded) {
+    kernel = wgmma_kernel<WgmmaRowPolicy<padded>, WgmmaRowPass<>>(dtype);
+  });
   return kernel;
 }
 

@@ -18,33 +18,26 @@
 //   (2^-22); P is never stored. A query whose visible scores are all -inf has P = 0.
 // Source: FlashAttention-3 (Shah et al., 2024) for warpgroups that take turns at the tensor cores;
 //   PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions". The kernel is wgmma_pipeline.cuh,
-//   its loads wgmma_tiles.cuh, the passes wgmma_rows.cuh and wgmma_columns.cuh, the choices
-//   wgmma_choices.h.
-#include <cmath>
+//   its loads wgmma_tiles.cuh, the passes wgmma_rows.cuh and wgmma_columns.cuh; with options also
+//   wgmma_option_*.cuh and wgmma_packed_columns.cuh. The choices are wgmma_plan.h, the passes are
+//   bound in wgmma_bind_sm90.cu.
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "harness/core/cuda_check.h"
+#include "impls/colreduce/device_table.h"
+#include "impls/colreduce/lse_tensor.h"
+#include "impls/colreduce/merge_heads.h"
 #include "impls/colreduce/merge_parts.h"
-#include "impls/colreduce/plain_problem.h"
-#include "impls/colreduce/wgmma_sm90.h"
-#include "impls/common/online_softmax.cuh"
+#include "impls/colreduce/wgmma_bind.h"
 
 namespace attn::colreduce {
 namespace {
 
-RowSplitShape split_shape(const ColReduce::Problem& problem, const DeviceInfo& device) {
-  const auto out_size = static_cast<std::int64_t>(size_of(problem.out_dtype));
-  return {.heads = problem.B * problem.H,
-          .M = problem.M,
-          .N = problem.N,
-          .D = problem.D,
-          .out_bytes = problem.B * problem.H * problem.N * out_size,
-          .sm_count = device.sm_count};
-}
+using Problem = ColReduce::Problem;
 
-Support supports(const ColReduce::Problem& problem, const DeviceInfo& device) {
-  if (Support plain = takes_plain_only(problem); !plain) return plain;
+Support supports(const Problem& problem, const DeviceInfo& device) {
   if (device.sm != 90) return Support::no("needs sm_90");
   if (problem.dtype == DType::kF32) return Support::no("dtype must be f16 or bf16");
   if (problem.D % 8 != 0) return Support::no("D must be a multiple of 8");
@@ -57,137 +50,173 @@ Support supports(const ColReduce::Problem& problem, const DeviceInfo& device) {
   constexpr std::int64_t kRowLimit = std::int64_t{1} << 30;  // row numbers are 32-bit in kernels
   if (problem.M > kRowLimit || problem.N > kRowLimit)
     return Support::no("M and N must be at most 2^30");
-  if (problem.B * problem.H * lse_pitch(problem.M) >= 2 * kRowLimit)
-    return Support::no("B * H * M, with M rounded up to a multiple of 4, must be below 2^31");
-  if (problem.B * problem.H * (lse_pitch(problem.M) - problem.M) * 4 > kExtraBytes)
-    return Support::no(
-        "the lse of B * H heads, padded to multiples of 16 bytes, exceeds 4 MiB more");
   if (problem.B * problem.H * (problem.M / 64 + problem.N / 64 + 2) > 2 * kRowLimit)
     return Support::no("B * H * (M / 64 + N / 64 + 2) must be at most 2^31");
-  const WgmmaKernel kernel = wgmma_column_kernel(problem.dtype, problem.D, false);
+  const WgmmaPlan plan = wgmma_plan(problem, device);
+  if (plan.lse_bytes >= 8 * kRowLimit)
+    return Support::no("B * H * M, with M rounded up to a multiple of 4, must be below 2^31");
+  if (plan.lse_bytes + plan.table_bytes > 4 * problem.B * problem.H * problem.M + kExtraBytes)
+    return Support::no(
+        "the lse of B * H heads, padded to multiples of 16 bytes, and the tables of sequences "
+        "exceed 4 MiB more");
+  const WgmmaKernel kernel = column_kernel(problem, plan);
   if (device.shared_bytes_per_block < static_cast<std::size_t>(kernel.shared_bytes))
     return Support::no("needs " + std::to_string(kernel.shared_bytes) + " bytes of shared memory");
   return Support::yes();
 }
 
-std::size_t workspace_bytes(const ColReduce::Problem& problem, const DeviceInfo& device) {
-  return static_cast<std::size_t>(wgmma_workspace(split_shape(problem, device)));
+std::size_t workspace_bytes(const Problem& problem, const DeviceInfo& device) {
+  return static_cast<std::size_t>(wgmma_plan(problem, device).bytes());
 }
 
-/// A kernel bound to its arguments and grid.
-struct BoundPass {
-  WgmmaKernel kernel;
-  WgmmaArguments arguments;
-  unsigned ctas = 1;
-  bool overlaps = false;  ///< may start while the kernel before it ends
+/// The words of a ragged problem's tables, as WgmmaTables finds them.
+std::vector<std::uint32_t> table_words(const WgmmaPlan& plan) {
+  std::vector<std::uint32_t> words(static_cast<std::size_t>(plan.table_bytes) / 4);
+  auto* to = reinterpret_cast<char*>(words.data());
+  const auto append = [&](const auto& entries) {
+    const std::size_t bytes = entries.size() * sizeof(entries[0]);
+    std::memcpy(to, entries.data(), bytes);
+    to += bytes;
+  };
+  if (words.empty()) return words;
+  append(plan.sequences.list);
+  append(plan.row_units);
+  append(plan.column_units);
+  return words;
+}
+
+WgmmaTables tables_at(const WgmmaPlan& plan, const void* data) {
+  if (plan.table_bytes == 0) return {};
+  const auto* sequences = static_cast<const WgmmaSequence*>(data);
+  const auto* units = reinterpret_cast<const WgmmaUnit*>(sequences + plan.sequences.list.size());
+  return {sequences, units, units + plan.row_units.size()};
+}
+
+/// Everything that one launch runs, in this order.
+struct Steps {
+  bool returns_lse = false;
+  bool takes_lse = false;
+  int lse_parts = 1;
+  float* part_lse = nullptr;
+  float* lse_log2 = nullptr;
+  std::int64_t scratch_queries = 0;  // floats of lse_log2
+  LseRows lse_rows;
+  std::vector<std::uint32_t> table;
+  void* table_at = nullptr;
+  std::vector<BoundPass> passes;  // rows unless the lse is given, columns; none of an empty problem
+  int head_parts = 1;
+  float* part_columns = nullptr;
+  void* out = nullptr;
+  DType out_dtype = DType::kF32;
+  std::int64_t outputs = 0;
+  bool max_over_heads = false;
+  bool clears = false;  // not every output is some sequence's
+  bool clears_lse = false;
+  std::int64_t lse_rows_total = 0;  // of the tensor
 
   void enqueue(Stream stream) const {
-    WgmmaArguments copy = arguments;
-    void* parameters[] = {&copy};
-    cudaLaunchAttribute attribute{};
-    attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    attribute.val.programmaticStreamSerializationAllowed = 1;
-    cudaLaunchConfig_t config{};
-    config.gridDim = dim3(ctas);
-    config.blockDim = dim3(static_cast<unsigned>(kernel.threads));
-    config.dynamicSmemBytes = static_cast<std::size_t>(kernel.shared_bytes);
-    config.stream = static_cast<cudaStream_t>(stream.handle);
-    config.attrs = &attribute;
-    config.numAttrs = overlaps ? 1 : 0;
-    CUDA_CHECK(cudaLaunchKernelExC(&config, kernel.function, parameters));
+    if (clears_lse) enqueue_clear_lse(lse_rows.tensor, lse_rows_total, stream);
+    enqueue_table(table, table_at, stream);
+    if (passes.empty()) return clear(out, size_of(out_dtype), stream);
+    if (takes_lse) {
+      enqueue_take_lse(lse_rows, stream);
+    } else {
+      passes.front().enqueue(stream);
+      if (lse_parts > 1)
+        enqueue_merge_parts(part_lse, lse_log2, lse_parts, scratch_queries, stream);
+    }
+    if (clears && head_parts > 1)
+      clear(part_columns, sizeof(float) * static_cast<std::size_t>(head_parts), stream);
+    if (clears && head_parts == 1) clear(out, size_of(out_dtype), stream);
+    passes.back().enqueue(stream);
+    if (head_parts > 1)
+      enqueue_merge_heads(part_columns, out, out_dtype, head_parts, outputs, max_over_heads,
+                          stream);
+    if (returns_lse) enqueue_return_lse(lse_rows, stream);
   }
-  KernelUse use() const { return {kernel.function, static_cast<std::size_t>(kernel.shared_bytes)}; }
+
+  void clear(void* data, std::size_t output_bytes, Stream stream) const {
+    CUDA_CHECK(cudaMemsetAsync(data, 0, static_cast<std::size_t>(outputs) * output_bytes,
+                               static_cast<cudaStream_t>(stream.handle)));
+  }
 };
 
-/// The pass that keeps tiles of `stationary` and streams `stream`, each read by `*_sharing` query
-/// heads. `arguments` comes with its splits and outputs.
-BoundPass bind(const ColReduce::Problem& problem,
-               const WgmmaKernel& kernel,
-               const TensorView& stationary,
-               const TensorView& stream,
-               WgmmaArguments arguments,
+Steps steps_of(const Problem& problem,
+               const ColReduce::Tensors& tensors,
+               const WgmmaPlan& plan,
+               Workspace workspace,
                const DeviceInfo& device) {
-  const auto sharing = [&](const TensorView& view) {
-    return static_cast<std::uint32_t>(problem.H / view.shape[1]);
-  };
-  const std::int64_t rows = stationary.shape[2];
-  const std::int64_t heads = problem.B * problem.H;
-  const std::int64_t units = (rows + kWgmmaRows - 1) / kWgmmaRows * arguments.splits;
-  const std::int64_t stream_bytes = stream.shape[2] * problem.D * 2 / sharing(stream);
-  arguments.stationary = {make_tensor_map(stationary, kWgmmaRows), sharing(stationary)};
-  arguments.stream = {make_tensor_map(stream, kernel.stream_rows), sharing(stream)};
-  arguments.mask = problem.attention_mask();
-  arguments.lse_pitch = static_cast<std::uint32_t>(lse_pitch(problem.M));
-  arguments.order.heads = static_cast<std::uint32_t>(heads);
-  arguments.order.units = static_cast<std::uint32_t>(units);
-  arguments.order.group = choose_group(problem.mask != Mask::kNone, heads, stream_bytes,
-                                       static_cast<std::int64_t>(device.l2_bytes));
-  arguments.rows = static_cast<int>(rows);
-  arguments.H = static_cast<std::uint32_t>(problem.H);
-  arguments.items = static_cast<std::uint32_t>(heads * units);
-  arguments.scale_log2 = static_cast<float>(problem.scale_value() * kLog2E);
-  CUDA_CHECK(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  kernel.shared_bytes));
-  return {kernel, arguments, choose_ctas(heads * units, device.sm_count)};
+  auto* base = static_cast<char*>(workspace.data);
+  auto* lse_log2 = reinterpret_cast<float*>(base);
+  char* tables = base + plan.lse_bytes;
+  auto* scratch = reinterpret_cast<float*>(tables + plan.table_bytes);
+  Steps steps;
+  steps.returns_lse = problem.lse == Lse::kOut;
+  steps.takes_lse = problem.lse == Lse::kIn;
+  steps.lse_parts = plan.splits.parts;
+  steps.part_lse = plan.splits.parts == 1  ? lse_log2
+                   : plan.splits.in_output ? static_cast<float*>(tensors.out.data)
+                                           : scratch;
+  steps.lse_log2 = lse_log2;
+  steps.scratch_queries = plan.lse_bytes / 4;
+  steps.table = table_words(plan);
+  steps.table_at = tables;
+  steps.head_parts = static_cast<int>(plan.head_parts());
+  steps.part_columns = scratch;
+  steps.out = tensors.out.data;
+  steps.out_dtype = problem.out_dtype;
+  steps.outputs = problem.B * problem.out_heads() * problem.N;
+  steps.max_over_heads = problem.heads == Heads::kMax;
+  steps.clears = problem.is_ragged();
+  steps.clears_lse =
+      steps.returns_lse && (problem.is_ragged() || plan.sequences.queries < problem.M);
+  steps.lse_rows_total = problem.B * problem.H * problem.M;
+  const WgmmaTables at = tables_at(plan, tables);
+  steps.lse_rows = {.sequences = at.sequences,
+                    .whole = {},
+                    .count = problem.B,
+                    .H = problem.H,
+                    .queries = plan.sequences.queries,
+                    .M = problem.M,
+                    .pitch = plan.sequences.lse_pitch,
+                    .tensor = static_cast<float*>(tensors.lse.data),
+                    .lse_log2 = lse_log2};
+  if (plan.sequences.list.empty()) return steps;
+  steps.lse_rows.whole = plan.sequences.list.front();
+  if (problem.is_ragged())
+    steps.lse_rows.count = static_cast<std::int64_t>(plan.sequences.list.size());
+  if (!steps.takes_lse)
+    steps.passes.push_back(bind_rows(problem, tensors, plan, at, steps.part_lse, device));
+  steps.passes.push_back(bind_columns(problem, tensors, plan, at, lse_log2, scratch, device));
+  steps.passes.back().overlaps = !steps.takes_lse && steps.lse_parts == 1 && !steps.clears;
+  return steps;
 }
 
-BoundPass bind_rows(const ColReduce::Problem& problem,
-                    const ColReduce::Tensors& tensors,
-                    float* lse_log2,
-                    int splits,
-                    const DeviceInfo& device) {
-  WgmmaArguments arguments{};
-  arguments.splits = static_cast<std::uint32_t>(splits);
-  arguments.lse_log2 = lse_log2;
-  arguments.lse_without_key = splits > 1 ? -INFINITY : INFINITY;
-  // Late queries see most keys. Pass 2 starts where this one ends, at the first head, whose keys
-  // are then still in L2.
-  arguments.order.heads_backwards = true;
-  arguments.order.units_backwards = true;
-  return bind(problem, wgmma_row_kernel(problem.dtype, problem.D), tensors.q, tensors.k, arguments,
-              device);
-}
-
-BoundPass bind_columns(const ColReduce::Problem& problem,
-                       const ColReduce::Tensors& tensors,
-                       float* lse_log2,
-                       const DeviceInfo& device) {
-  const WgmmaKernel kernel =
-      wgmma_column_kernel(problem.dtype, problem.D, problem.reduction == Reduction::kMax);
-  WgmmaArguments arguments{};
-  arguments.lse_map =
-      make_vector_map(lse_log2, problem.B * problem.H * lse_pitch(problem.M), kernel.stream_rows);
-  arguments.out = tensors.out.data;
-  arguments.out_dtype = problem.out_dtype;
-  arguments.divisor = divisor_of(problem);
-  return bind(problem, kernel, tensors.k, tensors.q, arguments, device);
-}
-
-Launch plan(const ColReduce::Problem& problem,
+Launch plan(const Problem& problem,
             const ColReduce::Tensors& tensors,
             Workspace workspace,
             const DeviceInfo& device) {
-  const RowSplits splits = choose_row_splits(split_shape(problem, device));
-  const std::int64_t queries = problem.B * problem.H * lse_pitch(problem.M);  // with padding
-  auto* lse_log2 = static_cast<float*>(workspace.data);
-  float* part_lse = splits.parts == 1  ? lse_log2
-                    : splits.in_output ? static_cast<float*>(tensors.out.data)
-                                       : lse_log2 + queries;
-  const BoundPass rows = bind_rows(problem, tensors, part_lse, splits.parts, device);
-  BoundPass columns = bind_columns(problem, tensors, lse_log2, device);
-  columns.overlaps = splits.parts == 1;
-
+  const WgmmaPlan plan = wgmma_plan(problem, device);
+  const Steps steps = steps_of(problem, tensors, plan, workspace, device);
   Launch launch;
-  launch.note = "key splits " + std::to_string(splits.parts) + ", " + std::to_string(kWgmmaRows) +
-                "x" + std::to_string(columns.kernel.stream_rows) + ", " +
-                std::to_string(columns.kernel.stages) + " stages";
-  launch.kernels = {rows.use(), columns.use()};
-  if (splits.parts > 1) launch.kernels.push_back(merge_parts_use());
-  launch.enqueue = [=](Stream stream) {
-    rows.enqueue(stream);
-    if (splits.parts > 1) enqueue_merge_parts(part_lse, lse_log2, splits.parts, queries, stream);
-    columns.enqueue(stream);
-  };
+  for (const BoundPass& pass : steps.passes) launch.kernels.push_back(pass.use());
+  if (steps.passes.empty()) {
+    launch.note = "nothing to reduce";
+  } else {
+    const WgmmaKernel& kernel = steps.passes.back().kernel;
+    launch.note = "key splits " + std::to_string(plan.splits.parts) + ", " +
+                  std::to_string(kWgmmaRows) + "x" + std::to_string(kernel.stream_rows) + ", " +
+                  std::to_string(kernel.stages) + " stages";
+  }
+  if (plan.column_options)
+    launch.note += ", " + std::to_string(kWgmmaRows / plan.row_pack) + " heads a tile, " +
+                   std::to_string(plan.span) + " a CTA";
+  if (steps.lse_parts > 1) launch.kernels.push_back(merge_parts_use());
+  if (steps.head_parts > 1) launch.kernels.push_back(merge_heads_use());
+  if (steps.takes_lse) launch.kernels.push_back(take_lse_use());
+  if (steps.returns_lse) launch.kernels.push_back(return_lse_use());
+  if (!steps.table.empty()) launch.kernels.push_back(table_use());
+  launch.enqueue = [steps](Stream stream) { steps.enqueue(stream); };
   return launch;
 }
 

@@ -10,6 +10,7 @@
 #include "harness/core/backend.h"
 #include "impls/colreduce/mma_sm80.h"
 #include "impls/colreduce/wgmma_choices.h"
+#include "impls/colreduce/wgmma_items.h"
 #include "impls/common/tensor_map.h"
 #include "reference/attention_mask.h"
 
@@ -40,6 +41,18 @@ struct WgmmaArguments {
   Divisor divisor = Divisor::kOne;
 };
 
+/// What the kernels that take every option are given besides; `numbers` instead of order, H, splits
+/// and items.
+struct WgmmaOptionArguments : WgmmaArguments {
+  WgmmaNumbers numbers;
+  float cap_log2 = 0;   ///< soft cap of the scores, in base 2; 0: none. Then scale_log2 is 1
+  float cap_scale = 0;  ///< what tanh takes of a dot product
+  // Column pass only.
+  std::int64_t out_pitch = 0;  ///< columns of an output head
+  bool max_over_heads = false;
+  float averaged = 1;  ///< heads that a mean over heads divides by, else 1
+};
+
 /// One instantiation of the streaming kernel.
 struct WgmmaKernel {
   const void* function = nullptr;
@@ -52,5 +65,11 @@ struct WgmmaKernel {
 /// The kernel of a pass for D components, at most 256. Dtypes are f16 and bf16.
 WgmmaKernel wgmma_row_kernel(DType dtype, std::int64_t D);
 WgmmaKernel wgmma_column_kernel(DType dtype, std::int64_t D, bool is_max);
+
+/// The same with every option: kernels of WgmmaOptionArguments. `packed`: a streamed tile holds the
+/// queries of several heads, all of each.
+WgmmaKernel wgmma_option_row_kernel(DType dtype, std::int64_t D);
+WgmmaKernel wgmma_option_column_kernel(DType dtype, std::int64_t D, bool is_max);
+WgmmaKernel wgmma_packed_column_kernel(DType dtype, std::int64_t D, bool is_max);
 
 }  // namespace attn::colreduce

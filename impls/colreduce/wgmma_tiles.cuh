@@ -6,6 +6,7 @@
 
 #include "impls/arch/sm90/mbarrier.cuh"
 #include "impls/arch/sm90/tma.cuh"
+#include "impls/colreduce/wgmma_items.h"
 #include "impls/colreduce/wgmma_sm90.h"
 
 namespace attn::colreduce {
@@ -45,30 +46,29 @@ struct WgmmaPolicy {
   static_assert(kStages > kRun, "a run's tiles land without one of them being given back");
 };
 
-/// A stationary tile with the streamed tiles that pass it. The same for all threads.
-struct alignas(16) WgmmaItem {
-  std::uint32_t head;  // b * H + h
-  std::uint32_t part;  // split * B * H + head: where a row pass writes
-  int first_row;       // of the stationary tile
-  int tile_begin;      // first streamed tile
-  int tiles;           // streamed tiles; negative: there is no such item, the CTA has finished
-  // Coordinates of the head in both operands' tensor maps, before their steps.
-  int batch;
-  int stationary_head;
-  int stream_head;
+/// Half-open range of streamed rows that a stationary row sees.
+struct VisibleColumns {
+  std::int64_t begin;
+  std::int64_t end;
+};
+
+/// Where the lse of a streamed tile begins: coordinates in lse_map.
+struct LsePlace {
+  int column;
+  int row;
 };
 
 /// What a CTA's threads share besides tiles. Indices in the comments count from the launch on.
-template <class Policy>
+template <class Policy, class Item>
 struct WgmmaControl {
   std::uint64_t full[Policy::kStages];  // mbarrier: use u of a stage has landed in phase u
   std::uint64_t stationary_full;        // mbarrier: stationary tile i in phase i, and item[i % 2]
   std::uint32_t released[Policy::kStages];  // warps that have read this use of a stage
   std::uint32_t stationary_released;
   std::uint32_t known_rounds;  // items decoded so far: the youngest is the one before
-  WgmmaItem item[2];           // the CTA's item i at i % 2
+  Item item[2];                // the CTA's item i at i % 2
   // The next tile to stream: written by one thread after another, see Loader.
-  WgmmaItem stream;     // tiles: those left; tile_begin: the next
+  Item stream;          // tiles: those left; tile_begin: the next
   std::uint32_t round;  // of the item after that
   std::uint32_t lse_slot;
   // Which items are this CTA's. Here and not in registers, which scores need.
@@ -85,45 +85,93 @@ struct WgmmaLayout {
       Pass::kReadsLse ? Policy::kStreamRows * static_cast<int>(sizeof(float)) : 0;
   static constexpr int kRing = kStationaryBytes;
   static constexpr int kLse = kRing + Policy::kStages * kTileBytes;
-  static constexpr int kControl = kLse + Policy::kLseSlots * kLseBytes;
-  static constexpr int kBytes = kControl + static_cast<int>(sizeof(WgmmaControl<Policy>));
+  static constexpr int kTotals = kLse + Policy::kLseSlots * kLseBytes;  // one float a row
+  static constexpr int kTotalBytes =
+      Pass::kEachHead ? Policy::kRows * static_cast<int>(sizeof(float)) : 0;
+  static constexpr int kControl = kTotals + kTotalBytes;
+  using Control = WgmmaControl<Policy, typename Pass::Items::Item>;
+  static constexpr int kBytes = kControl + static_cast<int>(sizeof(Control));
   static_assert(kTileBytes % 1024 == 0, "swizzled tiles repeat every 1024 bytes");
   static_assert(kBytes <= 227 * 1024, "what a CTA may have on sm_90");
 };
 
-/// Writes item `index`, or none (tiles = -1) past the last. Field by field to shared memory:
-/// callers hold their scores in registers.
-template <class Policy, class Pass>
-__device__ void decode_item(const WgmmaArguments& args, std::uint32_t index, WgmmaItem& item) {
-  if (index >= args.items) {
-    item.tiles = -1;
-    return;
-  }
-  const ItemPlace place = place_of(args.order, index);
-  item.head = place.head;
-  const std::uint32_t b = place.head / args.H;
-  const std::uint32_t h = place.head - b * args.H;
-  item.batch = static_cast<int>(b);
-  item.stationary_head = static_cast<int>(h / args.stationary.sharing);
-  item.stream_head = static_cast<int>(h / args.stream.sharing);
-  const std::uint32_t tile = place.unit / args.splits;
-  const auto split = static_cast<int>(place.unit - tile * args.splits);
-  item.part = static_cast<std::uint32_t>(split) * args.order.heads + place.head;
-  const int first_row = static_cast<int>(tile) * Policy::kRows;
-  item.first_row = first_row;
+/// The items of problems without options: one head's stationary tile, or a split of it. What the
+/// kernel asks of its items, WgmmaOptionItems answers for all the others.
+struct WgmmaPlainItems {
+  using Arguments = WgmmaArguments;
+  using Item = WgmmaItem;
+  static constexpr bool kOptions = false;
 
-  // Ends of visible ranges only grow with the row (AttentionMask): the first and the last row bound
-  // what some row sees.
-  constexpr int kTile = Policy::kStreamRows;
-  const int last_row = min(first_row + Policy::kRows, args.rows) - 1;
-  const int begin = static_cast<int>(Pass::visible(args.mask, first_row).begin) / kTile;
-  const int end = (static_cast<int>(Pass::visible(args.mask, last_row).end) + kTile - 1) / kTile;
-  const int splits = static_cast<int>(args.splits);
-  const int part = (max(end - begin, 0) + splits - 1) / splits;
-  const int tile_begin = begin + split * part;
-  item.tile_begin = tile_begin;
-  item.tiles = max(min(part, end - tile_begin), 0);
-}
+  __device__ static VisibleColumns keys(const AttentionMask& mask, int m) {
+    return {0, mask.key_end(m)};
+  }
+  __device__ static VisibleColumns queries(const AttentionMask& mask, int n) {
+    return {mask.query_begin(n), mask.M};
+  }
+  __device__ static const AttentionMask& mask(const Arguments& args, const Item&) {
+    return args.mask;
+  }
+  /// Stationary rows of the item's sequence.
+  __device__ static int rows(const Arguments& args, const Item&) { return args.rows; }
+  /// Row at `offset`, a multiple of 16, of a stationary tile that starts at `first_row`; `rows` or
+  /// more where there is none.
+  __device__ static int row_at(const Arguments&, const Item&, int first_row, int offset) {
+    return first_row + offset;
+  }
+  __device__ static std::int64_t lse_index(const Arguments& args, const Item& item, int, int m) {
+    return static_cast<std::int64_t>(item.part) * args.lse_pitch + m;
+  }
+
+  // Of the loader: where tiles start in the tensor maps.
+  __device__ static int stationary_row(const Item& item) { return item.first_row; }
+  __device__ static int stream_row(const Item&, int row) { return row; }
+  __device__ static LsePlace lse_place(const Arguments& args, const Item& item, int row) {
+    return {static_cast<int>(item.head * args.lse_pitch) + row, 0};
+  }
+  /// From one streamed tile to the next.
+  __device__ static void advance(Item& item) {
+    ++item.tile_begin;
+    --item.tiles;
+  }
+  /// Writes the item that a CTA takes in a round, or none (tiles = -1) past the last. Field by
+  /// field to shared memory: callers hold their scores in registers.
+  template <class Policy, class Pass>
+  __device__ static void decode(const Arguments& args,
+                                std::uint32_t round,
+                                std::uint32_t cta,
+                                std::uint32_t ctas,
+                                Item& item) {
+    const std::uint32_t index = index_of_round(round, cta, ctas);
+    if (index >= args.items) {
+      item.tiles = -1;
+      return;
+    }
+    const ItemPlace place = place_of(args.order, index);
+    item.head = place.head;
+    const std::uint32_t b = place.head / args.H;
+    const std::uint32_t h = place.head - b * args.H;
+    item.batch = static_cast<int>(b);
+    item.stationary_head = static_cast<int>(h / args.stationary.sharing);
+    item.stream_head = static_cast<int>(h / args.stream.sharing);
+    const std::uint32_t tile = place.unit / args.splits;
+    const auto split = static_cast<int>(place.unit - tile * args.splits);
+    item.part = static_cast<std::uint32_t>(split) * args.order.heads + place.head;
+    const int first_row = static_cast<int>(tile) * Policy::kRows;
+    item.first_row = first_row;
+
+    // Ends of visible ranges only grow with the row (AttentionMask): the first and the last row
+    // bound what some row sees.
+    constexpr int kTile = Policy::kStreamRows;
+    const int last_row = min(first_row + Policy::kRows, args.rows) - 1;
+    const int begin = static_cast<int>(Pass::visible(args.mask, first_row).begin) / kTile;
+    const int end = (static_cast<int>(Pass::visible(args.mask, last_row).end) + kTile - 1) / kTile;
+    const int splits = static_cast<int>(args.splits);
+    const int part = (max(end - begin, 0) + splits - 1) / splits;
+    const int tile_begin = begin + split * part;
+    item.tile_begin = tile_begin;
+    item.tiles = max(min(part, end - tile_begin), 0);
+  }
+};
 
 /// Fills empty buffers. Items follow each other without a gap: streamed tiles of the next item are
 /// loaded while this one's are computed, and so is its stationary tile.
@@ -134,13 +182,14 @@ __device__ void decode_item(const WgmmaArguments& args, std::uint32_t index, Wgm
 template <class Policy, class Pass>
 struct Loader {
   using Layout = WgmmaLayout<Policy, Pass>;
-  using Control = WgmmaControl<Policy>;
+  using Control = typename Layout::Control;
+  using Item = typename Pass::Items::Item;
 
-  const WgmmaArguments& args;
+  const typename Pass::Items::Arguments& args;
   Control& control;
   std::uint32_t shared;  // address of dynamic shared memory
-  __device__ void decode_round(std::uint32_t round, WgmmaItem& item) const {
-    decode_item<Policy, Pass>(args, index_of_round(round, control.cta, control.ctas), item);
+  __device__ void decode_round(std::uint32_t round, Item& item) const {
+    Pass::Items::template decode<Policy, Pass>(args, round, control.cta, control.ctas, item);
   }
 
   /// Loads the CTA's next stationary tile, or tells that there is none. One thread calls it, when
@@ -148,21 +197,21 @@ struct Loader {
   __device__ void load_stationary() const {
     const std::uint32_t round = control.known_rounds++;
     const std::uint32_t barrier = sm90::shared_address(&control.stationary_full);
-    WgmmaItem& item = control.item[round % 2];
+    Item& item = control.item[round % 2];
     decode_round(round, item);
     if (item.tiles < 0) {
       sm90::mbarrier_arrive(barrier);  // no bytes: makes the item visible
       return;
     }
     sm90::mbarrier_arrive_expect(barrier, Layout::kStationaryBytes);
-    load_rows(args.stationary.map, shared, barrier, item.first_row, item.stationary_head,
-              item.batch, Policy::kRows);
+    load_rows(args.stationary.map, shared, barrier, Pass::Items::stationary_row(item),
+              item.stationary_head, item.batch, Policy::kRows);
   }
 
   /// Loads the next streamed tile into an empty stage, or nothing after the last. One thread. While
   /// warps release tiles of item i, item i + 1 is known: all of them have read stationary tile i.
   __device__ void load_tile(int stage) const {
-    WgmmaItem& next = control.stream;
+    Item& next = control.stream;
     if (next.tiles < 0) return;
     while (next.tiles == 0) {  // some items see nothing
       const std::uint32_t round = control.round++;
@@ -176,17 +225,17 @@ struct Loader {
     const int row = next.tile_begin * Policy::kStreamRows;
     const std::uint32_t barrier = sm90::shared_address(&control.full[stage]);
     sm90::mbarrier_arrive_expect(barrier, Layout::kTileBytes + Layout::kLseBytes);
-    load_rows(args.stream.map, shared + Layout::kRing + stage * Layout::kTileBytes, barrier, row,
-              next.stream_head, next.batch, Policy::kStreamRows);
+    load_rows(args.stream.map, shared + Layout::kRing + stage * Layout::kTileBytes, barrier,
+              Pass::Items::stream_row(next, row), next.stream_head, next.batch,
+              Policy::kStreamRows);
     if constexpr (Pass::kReadsLse) {
       // Rows past the end bring the next head's lse, or zeros; nobody uses them.
-      const auto first = static_cast<int>(next.head * args.lse_pitch);
+      const LsePlace at = Pass::Items::lse_place(args, next, row);
       sm90::tma_load_4d(shared + Layout::kLse + control.lse_slot * Layout::kLseBytes, &args.lse_map,
-                        barrier, first + row, 0, 0, 0);
+                        barrier, at.column, at.row, 0, 0);
       control.lse_slot = control.lse_slot + 1 == Policy::kLseSlots ? 0 : control.lse_slot + 1;
     }
-    ++next.tile_begin;
-    --next.tiles;
+    Pass::Items::advance(next);
   }
 
  private:

@@ -67,8 +67,9 @@ inline void check_tensor_map(CUresult status) {
     throw std::runtime_error("cuTensorMapEncodeTiled failed with " + std::to_string(status));
 }
 
-/// Boxes of `box_rows` (at most 256) rows of `view`. Throws CudaError or std::runtime_error.
-inline TensorMap make_tensor_map(const TensorView& view, int box_rows) {
+/// Boxes of `box_rows` (at most 256) rows of `view`, of `box_heads` heads that lie apart. Throws
+/// CudaError or std::runtime_error.
+inline TensorMap make_tensor_map(const TensorView& view, int box_rows, int box_heads = 1) {
   const auto dense = static_cast<cuuint64_t>((view.shape[3] + 7) / 8 * 16);  // any legal stride
   cuuint64_t extents[4] = {static_cast<cuuint64_t>(view.shape[3]), 1, 1, 1};
   cuuint64_t strides_bytes[3] = {dense, dense, dense};
@@ -81,7 +82,8 @@ inline TensorMap make_tensor_map(const TensorView& view, int box_rows) {
     extents[i + 1] = static_cast<cuuint64_t>(view.shape[axis]);
     strides_bytes[i] = static_cast<cuuint64_t>(view.strides[axis] * 2);
   }
-  const cuuint32_t box[4] = {kBoxColumns, static_cast<cuuint32_t>(box_rows), 1, 1};
+  const cuuint32_t box[4] = {kBoxColumns, static_cast<cuuint32_t>(box_rows),
+                             static_cast<cuuint32_t>(box_heads), 1};
   const cuuint32_t every[4] = {1, 1, 1, 1};
   const CUtensorMapDataType type = view.dtype == DType::kF16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
                                                              : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
@@ -95,14 +97,18 @@ inline TensorMap make_tensor_map(const TensorView& view, int box_rows) {
   return result;
 }
 
-/// Boxes of `box` (at most 256, a multiple of 4) of `count` (below 2^31) contiguous floats that
-/// start at multiples of 4 elements: the copy engine takes no others. `data` is aligned to 16 bytes.
-/// Coordinates: (element, 0, 0, 0). Throws CudaError or std::runtime_error.
-inline CUtensorMap make_vector_map(const float* data, std::int64_t count, int box) {
-  const auto dense = static_cast<cuuint64_t>((count + 3) / 4 * 16);  // any legal stride
-  const cuuint64_t extents[4] = {static_cast<cuuint64_t>(count), 1, 1, 1};
+/// Boxes of `box` (at most 256, a multiple of 4) floats of `box_rows` rows, of `rows` rows of
+/// `columns` (below 2^31) contiguous floats. The copy engine takes only boxes that start at
+/// multiples of 4 elements; 4 divides `columns` where there are several rows. `data` is aligned to
+/// 16 bytes. Coordinates: (column, row, 0, 0). Throws CudaError or std::runtime_error.
+inline CUtensorMap make_matrix_map(
+    const float* data, std::int64_t columns, std::int64_t rows, int box, int box_rows) {
+  const auto dense = static_cast<cuuint64_t>((columns + 3) / 4 * 16);  // any legal stride for one
+  const cuuint64_t extents[4] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows), 1,
+                                 1};
   const cuuint64_t strides_bytes[3] = {dense, dense, dense};
-  const cuuint32_t boxes[4] = {static_cast<cuuint32_t>(box), 1, 1, 1};
+  const cuuint32_t boxes[4] = {static_cast<cuuint32_t>(box), static_cast<cuuint32_t>(box_rows), 1,
+                               1};
   const cuuint32_t every[4] = {1, 1, 1, 1};
   CUtensorMap map;
   check_tensor_map(tensor_map_encoder()(
@@ -110,6 +116,11 @@ inline CUtensorMap make_vector_map(const float* data, std::int64_t count, int bo
       boxes, every, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_NONE,
       CU_TENSOR_MAP_L2_PROMOTION_NONE, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
   return map;
+}
+
+/// The same of one row of `count` floats. Coordinates: (element, 0, 0, 0).
+inline CUtensorMap make_vector_map(const float* data, std::int64_t count, int box) {
+  return make_matrix_map(data, count, 1, box, 1);
 }
 
 }  // namespace attn
