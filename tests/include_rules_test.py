@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("harness", "impls", "reference", "tests", "plots", "tools")
+FOLDERS = ("examples", "harness", "impls", "reference", "tests", "plots", "tools")
 SOURCES = (".h", ".cuh", ".cpp", ".cu")
 SCRIPTS = (".py", ".sh", ".txt", ".in")
 GENERATED = "attn_build_info.h"  # CMake writes it into the build folder
@@ -68,6 +68,10 @@ def is_below(path: str, *folders: str) -> bool:
     return any(path.startswith(folder + "/") for folder in folders)
 
 
+def is_contract(header: str) -> bool:
+    return re.fullmatch(r"reference/\w+/contract\.h", header) is not None
+
+
 def project_header_allowed(path: Path, header: str) -> bool:
     """The table "who may include whom" for one quoted include."""
     top, parts = path.parts[0], path.parts
@@ -76,9 +80,10 @@ def project_header_allowed(path: Path, header: str) -> bool:
     if is_below(str(path), "harness/core"):
         return is_below(header, "harness/core")
     if top == "harness":
-        contract = re.fullmatch(r"reference/\w+/contract\.h", header) is not None
         return (is_below(header, "harness") or header == GENERATED
-                or (path.name == "operators.cpp" and contract))
+                or (path.name == "operators.cpp" and is_contract(header)))
+    if top == "examples":  # what a user's program sees: the harness and what is computed
+        return is_below(header, "examples", "harness") or is_contract(header)
     if top == "reference":
         own = f"reference/{parts[1]}" if len(parts) > 2 else "reference"
         shared = re.fullmatch(r"reference/\w+\.c?u?h", header) is not None
@@ -96,7 +101,7 @@ def project_header_allowed(path: Path, header: str) -> bool:
 
 def system_header_allowed(path: Path, header: str) -> bool:
     """Libraries: the interface and the definitions take the standard library alone."""
-    if is_below(header, "harness", "reference", "impls", "tests"):
+    if is_below(header, "examples", "harness", "reference", "impls", "tests"):
         return False  # a project header in angle brackets would pass the table by
     standard = STANDARD.fullmatch(header) is not None
     cuda = CUDA.fullmatch(header) is not None
@@ -250,6 +255,8 @@ class RulesBite(unittest.TestCase):
         "impls/op/tma_rows_sm90.cu": "// Part of a backend.\n",
         "impls/op/plain.cpp": '// Plain.\n#include "reference/attention_mask.h"\n'
                               'X plain = {.id = "plain"};\n',
+        "examples/use.cpp": '// Uses it.\n#include "reference/op/contract.h"\n'
+                            '#include "harness/core/backend.h"\n',
         "tests/a_test.cpp": '// Tests.\n#include "reference/op/oracle.h"\n'
                             "EXPECT_NEAR(a, b, 1e-13);  // not 1e-3\n",
         "tools/ask.sh": "nvidia-smi --query-gpu=name --format=csv\n",
@@ -301,6 +308,8 @@ class RulesBite(unittest.TestCase):
             ("impls/op/x.cu", '"harness/runner.cpp"'),
             ("impls/other/x.cu", '"impls/op/simt.cu"'),
             ("impls/op/x.cu", '"../../reference/op/contract.h"'),
+            ("examples/x.cpp", '"impls/common/warp.cuh"'),
+            ("examples/x.cpp", '"reference/op/oracle.h"'),
             ("tests/x.cpp", '"contract.h"'),
         ):
             with self.subTest(f"{name} {header}"):

@@ -26,7 +26,7 @@ has_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null |
 sources() {
   {
     git ls-files -co --exclude-standard -- '*.h' '*.cpp' '*.cu' '*.cuh' 2>/dev/null ||
-      find harness reference impls tests -name '*.h' -o -name '*.cpp' -o -name '*.cu*'
+      find examples harness reference impls tests -name '*.h' -o -name '*.cpp' -o -name '*.cu*'
   } | while IFS= read -r file; do
     if [ -f "$file" ]; then printf '%s\n' "$file"; fi  # a deleted file is still in git's index
   done

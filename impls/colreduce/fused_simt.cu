@@ -24,6 +24,7 @@
 #include "impls/colreduce/fused_simt.h"
 #include "impls/colreduce/fused_simt_kernels.cuh"
 #include "impls/colreduce/plain_problem.h"
+#include "impls/common/fill.cuh"
 
 namespace attn::colreduce {
 
@@ -116,22 +117,13 @@ Passes bind(const Problem& p,
           static_cast<unsigned>(cta_count(p, p.N) / p.combined_heads())};
 }
 
-__global__ void fill_kernel(float* data, std::int64_t count, float value) {
-  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
-  std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  for (; i < count; i += step) data[i] = value;
-}
-
 /// What no part of a ragged problem writes.
 void clear_outputs(const Problem& p, const ColReduce::Tensors& tensors, cudaStream_t stream) {
   const std::int64_t elements = p.B * p.out_heads() * p.N;
   CUDA_CHECK(cudaMemsetAsync(tensors.out.data, 0,
                              static_cast<std::size_t>(elements) * size_of(p.out_dtype), stream));
   if (p.lse != Lse::kOut) return;
-  constexpr int kCtas = 256;
-  fill_kernel<<<kCtas, kSimtThreads, 0, stream>>>(static_cast<float*>(tensors.lse.data),
-                                                  p.B * p.H * p.M, -INFINITY);
-  CUDA_CHECK_LAUNCH();
+  enqueue_fill(static_cast<float*>(tensors.lse.data), p.B * p.H * p.M, -INFINITY, stream);
 }
 
 Launch plan(const Problem& p,

@@ -33,12 +33,6 @@ __global__ void __launch_bounds__(kThreads) convert_lse(const __grid_constant__ 
   }
 }
 
-__global__ void __launch_bounds__(kThreads) clear_lse(float* tensor, std::int64_t count) {
-  const std::int64_t step = std::int64_t{gridDim.x} * kThreads;
-  for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < count; i += step)
-    tensor[i] = -INFINITY;
-}
-
 template <bool kReturn>
 void enqueue_convert(const LseRows& rows, Stream stream) {
   constexpr std::int64_t kMostCtas = 65535;  // of grid.y
@@ -52,13 +46,6 @@ void enqueue_convert(const LseRows& rows, Stream stream) {
 
 void enqueue_take_lse(const LseRows& rows, Stream stream) { enqueue_convert<false>(rows, stream); }
 void enqueue_return_lse(const LseRows& rows, Stream stream) { enqueue_convert<true>(rows, stream); }
-
-void enqueue_clear_lse(float* tensor, std::int64_t count, Stream stream) {
-  constexpr std::int64_t kMostCtas = 1024;
-  const auto ctas = static_cast<unsigned>(std::min((count + kThreads - 1) / kThreads, kMostCtas));
-  clear_lse<<<ctas, kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(tensor, count);
-  CUDA_CHECK_LAUNCH();
-}
 
 KernelUse take_lse_use() { return {reinterpret_cast<const void*>(&convert_lse<false>), 0}; }
 KernelUse return_lse_use() { return {reinterpret_cast<const void*>(&convert_lse<true>), 0}; }

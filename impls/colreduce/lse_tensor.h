@@ -28,9 +28,6 @@ void enqueue_take_lse(const LseRows& rows, Stream stream);
 /// Returns an lse: the tensor's rows of contributing queries; -inf for one without weight.
 void enqueue_return_lse(const LseRows& rows, Stream stream);
 
-/// tensor[i] = -inf for `count` floats: the lse of queries that do not contribute.
-void enqueue_clear_lse(float* tensor, std::int64_t count, Stream stream);
-
 /// The kernels behind them, for a launch's report.
 KernelUse take_lse_use();
 KernelUse return_lse_use();

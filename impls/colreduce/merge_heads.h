@@ -1,4 +1,4 @@
-// The merge of columns that several CTAs have reduced over some of an output's query heads each.
+// The merge of columns that were combined over parts of the heads.
 #pragma once
 
 #include <cstdint>
@@ -7,14 +7,16 @@
 
 namespace attn::colreduce {
 
-/// out[i] = sum, or maximum, over the parts of part_columns[part, i], in their order; rounded once.
-void enqueue_merge_heads(const float* part_columns,  // [parts, columns]
-                         void* out,                  // [columns]
-                         DType out_dtype,
-                         int parts,
-                         std::int64_t columns,
-                         bool is_max,
-                         Stream stream);
+/// out[i] = the sum, or the maximum, of parts[part, i] over the parts in order; rounded once.
+struct HeadParts {
+  float* parts = nullptr;  // [count, elements]
+  int count = 1;
+  std::int64_t elements = 0;
+  bool max = false;
+  void* out = nullptr;  // [elements]
+  DType out_dtype = DType::kF32;
+};
+void enqueue_merge_heads(const HeadParts&, Stream);
 
 /// The kernel behind it, for a launch's report.
 KernelUse merge_heads_use();

@@ -7,6 +7,7 @@
 
 #include "impls/colreduce/mma_output.cuh"
 #include "impls/colreduce/mma_pipeline.cuh"
+#include "impls/colreduce/mma_policies.cuh"
 #include "impls/common/online_softmax.cuh"
 #include "impls/common/warp_reduce.cuh"
 
@@ -14,9 +15,11 @@ namespace attn::colreduce {
 
 /// Stationary rows are keys, streamed rows queries with their lse_log2:
 /// out[n] = sum over m of 2^(scale_log2 s[m,n] - lse_log2[m]), over a divisor, or the maximum.
-template <class Policy, bool kMax>
+/// With options an item's heads are reduced one after the other and their columns combined.
+template <class Policy, bool kMax, bool kOptions>
 struct ColumnPass : FinishesAtTheEnd {
-  static constexpr bool kReadsLse = true;
+  using Arguments = PassArgumentsOf<kOptions>;
+  static constexpr bool kStreamsQueries = true;
   static constexpr int kStageBytes =
       Policy::kSlotBytes + Policy::kStreamRows * static_cast<int>(sizeof(float));
   static constexpr int kExchangeBytes =
@@ -26,7 +29,12 @@ struct ColumnPass : FinishesAtTheEnd {
   // The sum of weights, or the largest exponent. An empty column becomes 0 in both.
   RowValues<Policy> result;
 
-  __device__ ColumnPass(const PassArguments&, const Item&, int) {
+  template <class AnyItem>
+  __device__ ColumnPass(const Arguments&, const AnyItem&, int) {
+    clear();
+  }
+
+  __device__ void clear() {
 #pragma unroll
     for (int i = 0; i < Policy::kRowTiles; ++i)
 #pragma unroll
@@ -34,7 +42,7 @@ struct ColumnPass : FinishesAtTheEnd {
   }
 
   __device__ static Interval visible(const AttentionMask& mask, int n) {
-    return {mask.query_begin(n), mask.M};
+    return {mask.query_begin(n), kOptions ? mask.query_end(n) : mask.M};
   }
 
   __device__ static float combine(float a, float b) { return combine_columns<kMax>(a, b); }
@@ -104,13 +112,59 @@ struct ColumnPass : FinishesAtTheEnd {
     }
   }
 
+  /// The first of this thread's rows of the tile; those of later column warps follow a whole tile.
+  __device__ static std::uint32_t first_row(std::uint32_t thread) {
+    return thread / 32 * Policy::kWarpRows + thread % 32 / 4;
+  }
+
+  __device__ void end_head(const PassArguments&, std::uint32_t, unsigned char*, std::uint32_t) {}
+
+  /// Combines the columns of head number `head` with those before it, in shared memory: the thread
+  /// that writes a row there is the one that reads it.
+  __device__ void end_head(const PassOptions& args,
+                           std::uint32_t head,
+                           unsigned char* exchange,
+                           std::uint32_t thread) {
+    static_assert(!kOptions || Policy::kColumnWarps == 1, "a row's lanes hold all of its weights");
+    float* totals = reinterpret_cast<float*>(exchange) + first_row(thread);
+#pragma unroll
+    for (int i = 0; i < Policy::kRowTiles; ++i) {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const float reduced = warp_reduce<4>(result.value[i][r], &ColumnPass::combine);
+        const float column = kMax ? exp2_approx(reduced) : reduced;
+        if (thread % 4 == 0) {
+          float& total = totals[16 * i + 8 * r];
+          total = head == 0             ? column
+                  : args.max_over_heads ? MaxOrNan{}(total, column)
+                                        : total + column;
+        }
+      }
+    }
+    clear();
+  }
+
+  __device__ void store(const PassOptions& args,
+                        const SequenceItem& item,
+                        unsigned char* exchange,
+                        std::uint32_t thread) {
+    const float* totals = reinterpret_cast<const float*>(exchange) + first_row(thread);
+    if (thread % 4 != 0) return;
+#pragma unroll
+    for (int i = 0; i < Policy::kRowTiles; ++i)
+#pragma unroll
+      for (int r = 0; r < 2; ++r)
+        store_total(args, item,
+                    item.first_row + static_cast<int>(first_row(thread)) + 16 * i + 8 * r,
+                    totals[16 * i + 8 * r]);
+  }
+
   __device__ void store(const PassArguments& args,
                         const Item& item,
                         unsigned char* exchange,
                         std::uint32_t thread) {
     float* shared = reinterpret_cast<float*>(exchange);  // [kColumnWarps][kRows]
-    const std::uint32_t lane_row =
-        thread / 32 * Policy::kWarpRows + thread % 32 / 4;  // column warps in turn
+    const std::uint32_t lane_row = first_row(thread);
 #pragma unroll
     for (int i = 0; i < Policy::kRowTiles; ++i) {
 #pragma unroll
@@ -130,5 +184,16 @@ struct ColumnPass : FinishesAtTheEnd {
     store_column<kMax>(args, item.head, n, whole);
   }
 };
+
+template <bool kOptions>
+PassKernel column_kernel(DType dtype, std::int64_t D, bool is_max) {
+  PassKernel kernel;
+  dispatch_padded(D, [&](auto padded) {
+    using Policy = WidePolicy<padded>;
+    kernel = is_max ? pass_kernel<Policy, ColumnPass<Policy, true, kOptions>>(dtype)
+                    : pass_kernel<Policy, ColumnPass<Policy, false, kOptions>>(dtype);
+  });
+  return kernel;
+}
 
 }  // namespace attn::colreduce

@@ -18,7 +18,8 @@ namespace attn::colreduce {
 /// every tile needs anyway makes them visible. Always in the same order, no atomics.
 template <class Policy, bool kMax>
 struct FewQueriesPass {
-  static constexpr bool kReadsLse = false;  // not from the streamed slots
+  using Arguments = PassArguments;
+  static constexpr bool kStreamsQueries = false;
   static constexpr int kStageBytes = Policy::kSlotBytes;
   static constexpr int kTileValues = Policy::kRowWarps * Policy::kStreamRows;
   static constexpr int kExchangeBytes = 2 * kTileValues * static_cast<int>(sizeof(float));
@@ -143,6 +144,8 @@ struct FewQueriesPass {
       whole = combine_columns<kMax>(whole, columns[warp * Policy::kStreamRows + thread]);
     store_column<kMax>(args, item.head, n, whole);
   }
+
+  __device__ void end_head(const PassArguments&, std::uint32_t, unsigned char*, std::uint32_t) {}
 
   __device__ void store(const PassArguments& args,
                         const Item& item,

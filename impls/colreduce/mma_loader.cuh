@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "impls/arch/sm80/cp_async.cuh"
+#include "impls/colreduce/mma_options.cuh"
 #include "impls/colreduce/mma_tiles.cuh"
 
 namespace attn::colreduce {
@@ -17,7 +18,9 @@ namespace attn::colreduce {
 template <class Element, class Policy, class Pass>
 class SlotLoader {
  public:
-  __device__ SlotLoader(const PassArguments& args,
+  using Arguments = typename Pass::Arguments;
+
+  __device__ SlotLoader(const Arguments& args,
                         std::uint32_t shared,
                         std::uint32_t thread,
                         std::uint32_t first_item,
@@ -27,14 +30,18 @@ class SlotLoader {
   /// Copies the next slot of the sequence, or nothing after its end, and commits one group.
   __device__ void issue() {
     if (step_ == steps_ && index_ < args_.items) {
-      start_item();
-      index_ += stride_;
+      start_head();
+      if (++head_number_ == heads_) {
+        head_number_ = 0;
+        index_ += stride_;
+      }
     }
     if (step_ < steps_) {
-      if (step_ == Policy::kStationarySlots) point_at(args_.stream, tile_ * Policy::kStreamRows);
+      if (step_ == Policy::kStationarySlots)
+        point_at(args_.stream, streamed_rows(args_, head_), tile_ * Policy::kStreamRows);
       const bool stationary = step_ < Policy::kStationarySlots;
       copy_rows(stationary ? args_.stationary.row_stride : args_.stream.row_stride);
-      if (Pass::kReadsLse && !stationary) copy_lse();
+      if (Pass::kStreamsQueries && !stationary) copy_lse();
       ++step_;
     }
     sm80::cp_async_commit();
@@ -47,24 +54,25 @@ class SlotLoader {
   static_assert(Policy::kStreamRows % kSweepRows == 0, "sweeps of the CTA fill a slot exactly");
   static_assert(Policy::kStreamRows <= Policy::kThreads, "one thread for each lse of a slot");
 
-  __device__ void start_item() {
-    const Item item = decode<Policy, Pass>(args_, index_);
-    head_ = item.head;
+  /// Begins with head number head_number_ of the current item.
+  __device__ void start_head() {
+    const auto item = decode<Policy, Pass>(args_, index_);
+    heads_ = item.heads();
+    head_ = streamed_head<Pass>(args_, item, head_number_);
     tile_ = item.tile_begin;
     steps_ = Policy::kStationarySlots + item.tile_end - item.tile_begin;
-    step_ = 0;
-    point_at(args_.stationary, item.first_row);
+    step_ = Policy::kStationarySlots - stationary_slots<Policy, Pass>(args_, item, head_number_);
+    if (step_ == 0)
+      point_at(args_.stationary, stationary_rows<Pass>(args_, item, head_number_), item.first_row);
   }
 
-  /// The next slot starts at row `row` of the current head.
-  __device__ void point_at(const PassOperand& operand, int row) {
-    const std::int64_t b = head_ / args_.H;
-    const std::int64_t h = head_ % args_.H / operand.sharing;
+  /// The next slot starts at row `row` of a head.
+  __device__ void point_at(const PassOperand& operand, const HeadRows& head, int row) {
     const int piece = static_cast<int>(thread_ % kPieces);
     row += static_cast<int>(thread_ / kPieces);
-    from_ = static_cast<const Element*>(operand.data) + b * operand.batch_stride +
-            h * operand.head_stride + row * operand.row_stride + piece * 8;
-    rows_left_ = piece * 8 < args_.D ? operand.rows - row : 0;
+    from_ = static_cast<const Element*>(operand.data) + head.offset + row * operand.row_stride +
+            piece * 8;
+    rows_left_ = piece * 8 < args_.D ? head.rows - row : 0;
   }
 
   /// Rows past the end and components past D become zeros.
@@ -81,22 +89,23 @@ class SlotLoader {
 
   __device__ void copy_lse() {
     const int row = tile_++ * Policy::kStreamRows + static_cast<int>(thread_);
-    const float* lse = args_.lse_log2 + static_cast<std::int64_t>(head_) * args_.stream.rows;
     if (thread_ < Policy::kStreamRows)
       sm80::cp_async_4(shared_ + slot_ * Pass::kStageBytes + Policy::kSlotBytes + thread_ * 4,
-                       lse + row, row < args_.stream.rows);
+                       streamed_lse(args_, head_) + row, row < streamed_count(args_, head_));
   }
 
-  const PassArguments& args_;
+  const Arguments& args_;
   const std::uint32_t shared_;
   const std::uint32_t thread_;
   std::uint32_t index_;
   const std::uint32_t stride_;
   const Element* from_ = nullptr;  // this thread's piece of the next slot
   int rows_left_ = 0;              // valid rows from there on
-  std::uint32_t head_ = 0;
-  int tile_ = 0;  // next streamed tile, of a pass that reads the lse
-  int step_ = 0;  // slots of this item issued
+  StreamedHeadOf<Arguments> head_{};
+  std::uint32_t head_number_ = 0;  // of the current item: the next head to begin with
+  std::uint32_t heads_ = 1;        // of the current item
+  int tile_ = 0;                   // next streamed tile, of a pass that reads the lse
+  int step_ = 0;                   // slots of this head issued
   int steps_ = 0;
   int slot_ = 0;
 };

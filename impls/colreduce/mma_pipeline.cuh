@@ -14,6 +14,7 @@
 #include "impls/arch/sm80/ldmatrix.cuh"
 #include "impls/arch/sm80/mma.cuh"
 #include "impls/colreduce/mma_loader.cuh"
+#include "impls/colreduce/mma_options.cuh"
 #include "impls/colreduce/mma_tiles.cuh"
 
 namespace attn::colreduce {
@@ -44,10 +45,11 @@ __device__ inline ColumnWindow window_from(const Interval& visible, int first_co
 }
 
 /// What a pass does not need of the streaming kernel's calls, because it finishes nothing before the
-/// end of an item.
+/// end of a head.
 struct FinishesAtTheEnd {
-  __device__ void store_tile(
-      const PassArguments&, const Item&, int, unsigned char*, std::uint32_t) {}
+  template <class Arguments, class AnyItem>
+  __device__ void store_tile(const Arguments&, const AnyItem&, int, unsigned char*, std::uint32_t) {
+  }
   __device__ static float* tile_columns(unsigned char*, int) { return nullptr; }
 };
 
@@ -105,7 +107,7 @@ struct RowFragments {
 /// mma_few_queries.cuh.
 template <class Element, class Policy, class Pass>
 __global__ void __launch_bounds__(Policy::kThreads, Policy::kCtasPerSm)
-    stream_pass(const __grid_constant__ PassArguments args) {
+    stream_pass(const __grid_constant__ typename Pass::Arguments args) {
   extern __shared__ __align__(128) unsigned char shared_bytes[];
   const std::uint32_t shared = sm80::shared_address(shared_bytes);
   const std::uint32_t thread = threadIdx.x;
@@ -137,40 +139,49 @@ __global__ void __launch_bounds__(Policy::kThreads, Policy::kCtasPerSm)
   ScoreChunk<Policy> chunk;
 #pragma unroll 1
   for (std::uint32_t index = blockIdx.x; index < args.items; index += gridDim.x) {
-    const Item item = decode<Policy, Pass>(args, index);
+    const auto item = decode<Policy, Pass>(args, index);
     Pass pass(args, item, row_warp);
 #pragma unroll 1
-    for (int step = -Policy::kStationarySlots; step < item.tile_end - item.tile_begin; ++step) {
-      const std::uint32_t stage = next_slot();
-      if (step < 0) {
-        rows.load(shared + stage, step + Policy::kStationarySlots, row_warp, sm80::lane_id(),
-                  args.negate);
-        continue;
-      }
-      const int tile = item.tile_begin + step;
-      if (step > 0) pass.store_tile(args, item, tile - 1, exchange, threadIdx.x);
-      float* columns = Pass::tile_columns(exchange, tile) + row_warp * Policy::kStreamRows + column;
-      const std::uint32_t address = shared + stage + column_offset;
-      const float* lse = reinterpret_cast<const float*>(shared_bytes + stage + Policy::kSlotBytes) +
-                         column + lane % 4 * 2;
-      if (tile >= item.full_begin && tile < item.full_end) {
-        RowValues<Policy> part;
+    for (std::uint32_t head = 0; head < item.heads(); ++head) {
+      const int slots = stationary_slots<Policy, Pass>(args, item, head);
+#pragma unroll 1
+      for (int step = -slots; step < item.tile_end - item.tile_begin; ++step) {
+        const std::uint32_t stage = next_slot();
+        if (step < 0) {
+          rows.load(shared + stage, step + Policy::kStationarySlots, row_warp, sm80::lane_id(),
+                    args.negate);
+          continue;
+        }
+        const int tile = item.tile_begin + step;
+        if (step > 0) pass.store_tile(args, item, tile - 1, exchange, threadIdx.x);
+        float* columns =
+            Pass::tile_columns(exchange, tile) + row_warp * Policy::kStreamRows + column;
+        const std::uint32_t address = shared + stage + column_offset;
+        const float* lse =
+            reinterpret_cast<const float*>(shared_bytes + stage + Policy::kSlotBytes) + column +
+            lane % 4 * 2;
+        if (tile >= item.full_begin && tile < item.full_end) {
+          RowValues<Policy> part;
 #pragma unroll
+          for (int c = 0; c < Policy::kWarpColumns; c += Policy::kChunk) {
+            rows.template scores<Element>(chunk, address + c * Policy::kPitchBytes);
+            cap_scores(args, chunk);
+            pass.accumulate(part, c == 0, chunk, args.scale_log2, lse + c, columns + c);
+          }
+          if (pass.commit(part)) continue;
+        }
+        const int own_lane = sm80::lane_id();
+        const int row = item.first_row + row_warp * Policy::kWarpRows + own_lane / 4;
+        const int first_column = tile * Policy::kStreamRows + column + own_lane % 4 * 2;
+#pragma unroll 1
         for (int c = 0; c < Policy::kWarpColumns; c += Policy::kChunk) {
           rows.template scores<Element>(chunk, address + c * Policy::kPitchBytes);
-          pass.accumulate(part, c == 0, chunk, args.scale_log2, lse + c, columns + c);
+          cap_scores(args, chunk);
+          pass.take_visible(chunk, args.scale_log2, lse + c, mask_of(args, item), row,
+                            first_column + c, columns + c);
         }
-        if (pass.commit(part)) continue;
       }
-      const int own_lane = sm80::lane_id();
-      const int row = item.first_row + row_warp * Policy::kWarpRows + own_lane / 4;
-      const int first_column = tile * Policy::kStreamRows + column + own_lane % 4 * 2;
-#pragma unroll 1
-      for (int c = 0; c < Policy::kWarpColumns; c += Policy::kChunk) {
-        rows.template scores<Element>(chunk, address + c * Policy::kPitchBytes);
-        pass.take_visible(chunk, args.scale_log2, lse + c, args.mask, row, first_column + c,
-                          columns + c);
-      }
+      pass.end_head(args, head, exchange, threadIdx.x);
     }
     pass.store(args, item, exchange, threadIdx.x);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "impls/colreduce/mma_pipeline.cuh"
 #include "impls/colreduce/padded_dimension.h"
@@ -40,7 +41,8 @@ PassKernel pass_kernel_of() {
           .rows = Policy::kRows,
           .stream_rows = Policy::kStreamRows,
           .stages = Policy::kStages,
-          .ctas_per_sm = Policy::kCtasPerSm};
+          .ctas_per_sm = Policy::kCtasPerSm,
+          .options = std::is_same_v<typename Pass::Arguments, PassOptions>};
 }
 
 template <class Policy, class Pass>

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "impls/colreduce/mma_pipeline.cuh"
+#include "impls/colreduce/mma_policies.cuh"
 #include "impls/common/online_softmax.cuh"
 
 namespace attn::colreduce {
@@ -14,9 +15,10 @@ namespace attn::colreduce {
 /// reference of a row stays what it is as long as sums of 2^(score - reference) stay below kLimit;
 /// only a tile that exceeds it is computed again, with its maximum. So a maximum per score costs
 /// nothing in the common case, and nothing is lost: fp32 keeps its relative precision up to 2^127.
-template <class Policy>
+template <class Policy, bool kOptions>
 struct RowPass : FinishesAtTheEnd {
-  static constexpr bool kReadsLse = false;
+  using Arguments = PassArgumentsOf<kOptions>;
+  static constexpr bool kStreamsQueries = false;
   static constexpr int kStageBytes = Policy::kSlotBytes;
   static constexpr int kExchangeBytes =
       Policy::kRows * Policy::kColumnWarps * static_cast<int>(sizeof(OnlineSoftmax));
@@ -25,10 +27,11 @@ struct RowPass : FinishesAtTheEnd {
 
   OnlineSoftmax softmax[Policy::kRowTiles][2];
 
-  __device__ RowPass(const PassArguments&, const Item&, int) {}
+  template <class AnyItem>
+  __device__ RowPass(const Arguments&, const AnyItem&, int) {}
 
   __device__ static Interval visible(const AttentionMask& mask, int m) {
-    return {0, mask.key_end(m)};
+    return {kOptions ? mask.key_begin(m) : 0, mask.key_end(m)};
   }
 
   /// Sums into `part` (over it, at the `first` call) the weights of a chunk that every row sees.
@@ -94,8 +97,11 @@ struct RowPass : FinishesAtTheEnd {
     }
   }
 
-  __device__ void store(const PassArguments& args,
-                        const Item& item,
+  __device__ void end_head(const Arguments&, std::uint32_t, unsigned char*, std::uint32_t) {}
+
+  template <class AnyItem>
+  __device__ void store(const Arguments& args,
+                        const AnyItem& item,
                         unsigned char* exchange,
                         std::uint32_t thread) {
     OnlineSoftmax* shared = reinterpret_cast<OnlineSoftmax*>(exchange);  // [kColumnWarps][kRows]
@@ -111,14 +117,26 @@ struct RowPass : FinishesAtTheEnd {
     }
     __syncthreads();  // all threads: every warp's part is visible
     const int row = static_cast<int>(thread);
-    if (row >= Policy::kRows || item.first_row + row >= args.stationary.rows) return;
+    if (row >= Policy::kRows || item.first_row + row >= stationary_count(args, item)) return;
     OnlineSoftmax whole = shared[row];
 #pragma unroll
     for (int part = 1; part < Policy::kColumnWarps; ++part)
       whole.merge(shared[part * Policy::kRows + row]);
-    args.lse_log2[static_cast<std::int64_t>(item.part) * args.stationary.rows + item.first_row +
-                  row] = whole.sum == 0.0f ? args.lse_without_key : whole.lse_log2();
+    stationary_lse(args, item)[row] = whole.sum == 0.0f ? args.lse_without_key : whole.lse_log2();
   }
 };
+
+/// The kernel of the pass; `narrow`: 64 queries a CTA.
+template <bool kOptions>
+PassKernel row_kernel(DType dtype, std::int64_t D, bool narrow) {
+  PassKernel kernel;
+  dispatch_padded(D, [&](auto padded) {
+    using Narrow = NarrowPolicy<padded>;
+    using Wide = WidePolicy<padded>;
+    kernel = narrow ? pass_kernel<Narrow, RowPass<Narrow, kOptions>>(dtype)
+                    : pass_kernel<Wide, RowPass<Wide, kOptions>>(dtype);
+  });
+  return kernel;
+}
 
 }  // namespace attn::colreduce

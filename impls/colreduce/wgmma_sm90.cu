@@ -31,6 +31,7 @@
 #include "impls/colreduce/merge_heads.h"
 #include "impls/colreduce/merge_parts.h"
 #include "impls/colreduce/wgmma_bind.h"
+#include "impls/common/fill.cuh"
 
 namespace attn::colreduce {
 namespace {
@@ -115,7 +116,9 @@ struct Steps {
   std::int64_t lse_rows_total = 0;  // of the tensor
 
   void enqueue(Stream stream) const {
-    if (clears_lse) enqueue_clear_lse(lse_rows.tensor, lse_rows_total, stream);
+    if (clears_lse)
+      enqueue_fill(lse_rows.tensor, lse_rows_total, -INFINITY,
+                   static_cast<cudaStream_t>(stream.handle));
     enqueue_table(table, table_at, stream);
     if (passes.empty()) return clear(out, size_of(out_dtype), stream);
     if (takes_lse) {
@@ -130,7 +133,12 @@ struct Steps {
     if (clears && head_parts == 1) clear(out, size_of(out_dtype), stream);
     passes.back().enqueue(stream);
     if (head_parts > 1)
-      enqueue_merge_heads(part_columns, out, out_dtype, head_parts, outputs, max_over_heads,
+      enqueue_merge_heads({.parts = part_columns,
+                           .count = head_parts,
+                           .elements = outputs,
+                           .max = max_over_heads,
+                           .out = out,
+                           .out_dtype = out_dtype},
                           stream);
     if (returns_lse) enqueue_return_lse(lse_rows, stream);
   }
