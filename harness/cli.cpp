@@ -13,6 +13,7 @@
 
 #include "harness/compare.h"
 #include "harness/operators.h"
+#include "harness/plugin/plugin_operator.h"
 #include "harness/report.h"
 #include "harness/sweep.h"
 #include "harness/usage_error.h"
@@ -55,8 +56,14 @@ void add_axes(CLI::App& command, SweepFlags& flags) {
   }
 }
 
+void add_plugin_flag(CLI::App& command, std::vector<std::string>& files) {
+  command.add_option("--plugin", files, "./libmine.so: more backends; may be repeated")
+      ->allow_extra_args(false);
+}
+
 /// Which cells, on what, until when, to where.
 void add_selection_flags(CLI::App& command, SweepFlags& flags) {
+  add_plugin_flag(command, flags.selection.plugins);
   command.add_option("--suite", flags.selection.suite, "a named list of cases");
   command.add_option("--shape", flags.selection.shapes, "B4H8M4096N4096D128; may be repeated");
   command.add_option("--where", flags.selection.where, "keep cases with 'M<=N && B==1'");
@@ -164,9 +171,9 @@ int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_
 }
 
 /// The operator that was named, else the first that has the backend.
-std::string operator_of(const std::string& named, const std::string& backend) {
-  if (!named.empty()) return named;
-  const auto all = operators();
+std::string operator_of(const Selection& selection, const std::string& backend) {
+  if (!selection.op.empty()) return selection.op;
+  const Operators all = with_plugins(operators(), selection.plugins);
   for (const auto& op : all) {
     for (const AnyBackend& one : op->backends()) {
       if (one.id == backend) return std::string(op->name());
@@ -182,7 +189,7 @@ int run_comparison(CompareFlags& flags) {
   if (is_file(flags.a) && is_file(flags.b))
     return compare_files(flags.a, flags.b, flags.options.strict);
   SweepFlags& sweep = flags.sweep;
-  sweep.selection.op = operator_of(sweep.selection.op, flags.a);
+  sweep.selection.op = operator_of(sweep.selection, flags.a);
   sweep.selection.backends = flags.a;
   std::vector<PlanItem> plan = plan_of(sweep);
   find_backend(*plan[0].op, flags.a);  // not a glob
@@ -232,6 +239,8 @@ int parse_and_run(std::vector<std::string> arguments) {
   list->add_option("--suite", suite, "print the cases of a suite");
   bool supports = false;
   list->add_flag("--supports", supports, "print which backend takes which feature");
+  std::vector<std::string> plugins;
+  add_plugin_flag(*list, plugins);
   CLI::App* verify = app.add_subcommand("verify", "compare backends with the fp64 oracle");
   add_sweep_flags(*verify, verify_flags);
   CLI::App* bench = app.add_subcommand("bench", "verify, then time");
@@ -258,10 +267,11 @@ int parse_and_run(std::vector<std::string> arguments) {
     throw UsageError(error.what());
   }
   if (*list) {
+    const Operators listed = with_plugins(operators(), plugins);
     if (supports) {
-      print_supports(find_machine(/*want_gpu=*/true));
+      print_supports(listed, find_machine(/*want_gpu=*/true));
     } else {
-      print_list(suite);
+      print_list(listed, suite);
     }
   } else if (*report) {
     print_report(files, format);

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("harness", "impls", "reference", "tests", "plots", "tools")
-SOURCES = (".h", ".cuh", ".cpp", ".cu")
+SOURCES = (".h", ".cuh", ".c", ".cpp", ".cu")
 SCRIPTS = (".py", ".sh", ".txt", ".in")
 GENERATED = "attn_build_info.h"  # CMake writes it into the build folder
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
