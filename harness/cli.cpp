@@ -14,6 +14,7 @@
 #include "harness/compare.h"
 #include "harness/operators.h"
 #include "harness/plugin/plugin_operator.h"
+#include "harness/plugin/revision.h"
 #include "harness/report.h"
 #include "harness/sweep.h"
 #include "harness/usage_error.h"
@@ -86,12 +87,14 @@ void add_selection_flags(CLI::App& command, SweepFlags& flags) {
 
 void add_sweep_flags(CLI::App& command, SweepFlags& flags) {
   command.add_option("operator", flags.selection.op, "for example colreduce")->required();
-  command.add_option("--backend", flags.selection.backends, "globs: 'mma*,!naive'");
+  command.add_option("--backend", flags.selection.backends,
+                     "globs: 'mma*,!naive'; id@revision: as built from it");
   add_selection_flags(command, flags);
 }
 
 void add_compare_flags(CLI::App& command, CompareFlags& flags) {
-  command.add_option("arm_a", flags.a, "a backend, or a rows.jsonl file")->required();
+  command.add_option("arm_a", flags.a, "a backend, backend@revision, or a rows.jsonl file")
+      ->required();
   command.add_option("arm_b", flags.b, "what is compared with it")->required();
   command.add_option("--op", flags.sweep.selection.op, "default: the first that has backend A");
   command
@@ -163,6 +166,8 @@ bool only_printed(const SweepFlags& flags, const std::vector<PlanItem>& plan) {
 
 int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_flags) {
   flags.options.runner.timed = timed;
+  Selection& selection = flags.selection;
+  selection.backends = with_revisions(selection.backends, selection.plugins);
   std::vector<PlanItem> plan = plan_of(flags);
   if (only_printed(flags, plan)) return kExitOk;
   const Machine machine = machine_of(flags);
@@ -184,11 +189,14 @@ std::string operator_of(const Selection& selection, const std::string& backend) 
 
 int run_comparison(CompareFlags& flags) {
   const auto is_file = [](const std::string& text) {
-    return text.ends_with(".jsonl") || text.find('/') != std::string::npos;
+    const std::string before_revision = text.substr(0, text.find('@'));
+    return text.ends_with(".jsonl") || before_revision.find('/') != std::string::npos;
   };
   if (is_file(flags.a) && is_file(flags.b))
     return compare_files(flags.a, flags.b, flags.options.strict);
   SweepFlags& sweep = flags.sweep;
+  for (std::string* arm : {&flags.a, &flags.b})
+    *arm = with_revisions(*arm, sweep.selection.plugins);
   sweep.selection.op = operator_of(sweep.selection, flags.a);
   sweep.selection.backends = flags.a;
   std::vector<PlanItem> plan = plan_of(sweep);
