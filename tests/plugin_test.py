@@ -12,26 +12,16 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import unittest
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "plots")]
+sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
-import rows  # noqa: E402
+import program  # noqa: E402
+from program import ROOT, Record  # noqa: E402
 
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
-
-BINARY = os.environ.get("ATTNBENCH", "")
 EXAMPLE = os.environ.get("ATTN_EXAMPLE_PLUGIN", "")
 COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), "")
 SMALL = ["--device", "cpu", "--dtype", "f32", "--N", "48", "--D", "8"]
-Record = dict[str, Any]
 
 # The example as another backend: `functions` come before, `change` is done to its description.
 VARIANT = """
@@ -84,17 +74,10 @@ def fnv1a(data: bytes) -> str:
     return f"{state:016x}"
 
 
-class Plugin(unittest.TestCase):
+class Plugin(program.ProgramTest):
     def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.root = Path(folder.name)
-        self.path = self.root / "out" / "rows.jsonl"
+        super().setUp()
         shutil.copy(EXAMPLE, self.root / "libexample.so")
-
-    def run_it(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([BINARY, *words], cwd=self.root, text=True, capture_output=True,
-                              check=False, timeout=120)
 
     def verify(self, library: str, backend: str, *words: str) -> subprocess.CompletedProcess[str]:
         return self.run_it("verify", "colreduce", "--plugin", f"./{library}", "--backend", backend,
@@ -109,28 +92,8 @@ class Plugin(unittest.TestCase):
                         "-include", "stdio.h", "-include", "stdlib.h", "-o", self.root / name],
                        input=source, text=True, check=True)
 
-    def records(self, kind: str) -> list[Record]:
-        lines = [json.loads(line) for line in self.path.read_text().splitlines()]
-        return [line for line in lines if line["type"] == kind]
-
     def cells(self) -> list[Record]:
         return self.records("cell")
-
-    def validate(self) -> None:
-        rows.read_file(self.path)
-        if jsonschema is None:
-            return
-        schema = json.loads((ROOT / "results" / "row.schema.json").read_text(encoding="utf-8"))
-        validator = jsonschema.Draft202012Validator(schema)
-        for line in self.path.read_text().splitlines():
-            validator.validate(json.loads(line))
-
-    def refused(self, sentence: str, *words: str) -> None:
-        result = self.run_it(*words)
-        self.assertEqual(result.returncode, 2, result.stdout + result.stderr)
-        self.assertEqual(result.stderr.count("\n"), 1, result.stderr)
-        self.assertTrue(result.stderr.startswith("attnbench: "), result.stderr)
-        self.assertIn(sentence, result.stderr)
 
 
 class Works(Plugin):
@@ -284,7 +247,7 @@ class IsRefused(Plugin):
 
 
 if __name__ == "__main__":
-    if not BINARY or not EXAMPLE or not COMPILER:
-        print("skipped: $ATTNBENCH or $ATTN_EXAMPLE_PLUGIN is not set, or there is no C compiler")
+    if not EXAMPLE or not COMPILER:
+        print("skipped: $ATTN_EXAMPLE_PLUGIN is not set, or there is no C compiler")
         sys.exit(77)
-    unittest.main()
+    program.main()

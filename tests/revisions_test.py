@@ -6,32 +6,21 @@ backend, so that a revision compiles in seconds; one commit makes it several tim
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import unittest
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "plots")]
+sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
-import rows  # noqa: E402
+import program  # noqa: E402
+from program import ROOT  # noqa: E402
 
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
-
-BINARY = os.environ.get("ATTNBENCH", "")
 ORACLE_CALL = "    const ColReduce::Reference reference = ColReduce::oracle(p, tensors);\n"
 SLOW_DOWN = "    for (int i = 0; i < 5; ++i) ColReduce::oracle(p, tensors);\n"
 CELL = ["--device", "cpu", "--cache", "hot", "--M", "32", "--N", "64", "--D", "16"]
-Record = dict[str, Any]
 
 
 class Repository:
@@ -77,27 +66,15 @@ class Repository:
                    r"\1 ATTN_BACKEND_HOST(cpu_reference)", backends, flags=re.DOTALL))
 
 
-class Revisions(unittest.TestCase):
+class Revisions(program.ProgramTest):
     @classmethod
     def setUpClass(cls) -> None:
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
-        cls.root = Path(folder.name)
-        (cls.root / "repository").mkdir()
-        cls.repository = Repository(cls.root / "repository")
-
-    def run_it(self, *words: str) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"ATTN_REPOSITORY": str(self.repository.folder),
-                                    "ATTN_CUDA": "OFF"}
-        return subprocess.run([BINARY, *words], cwd=self.root, text=True, capture_output=True,
-                              check=False, timeout=500, env=environment)
-
-    def refused(self, sentence: str, arm: str) -> None:
-        result = self.run_it("compare", arm, "cpu_reference", *CELL)
-        self.assertEqual(result.returncode, 2, result.stdout + result.stderr)
-        last = result.stderr.strip().splitlines()[-1]
-        self.assertTrue(last.startswith("attnbench: "), result.stderr)
-        self.assertIn(sentence, last)
+        cls.repository = Repository(Path(folder.name))
+        # One thread: beside other programs a cell so small would measure how threads meet.
+        cls.environment = {"ATTN_REPOSITORY": folder.name, "ATTN_CUDA": "OFF",
+                           "OMP_NUM_THREADS": "1"}
 
     def test_two_revisions_of_a_backend_are_compared_in_one_process(self) -> None:
         words = ["compare", "cpu_reference@HEAD~2", "cpu_reference@HEAD~1", *CELL,
@@ -106,20 +83,14 @@ class Revisions(unittest.TestCase):
         self.assertIn(first.returncode, (0, 1), first.stderr)
         names = [f"cpu_reference@{self.repository.commits[name][:7]}" for name in ("quick", "slow")]
         self.assertIn(f"A {names[0]}, B {names[1]}, provisional", first.stdout)
-        lines = (self.root / "out" / "rows.jsonl").read_text().splitlines()
-        records = [json.loads(line) for line in lines]
-        control, row = [line for line in records if line["type"] == "compare"]
+        (row,) = [row for row in self.records("compare") if not row["control"]]
         self.assertEqual((row["backend_a"], row["backend_b"]), tuple(names))
         self.assertEqual(row["status"], "OK", row["reason"])
         self.assertGreater(row["ratio"], 1.5, "the second revision does the work six times")
-        cells = {line["backend"]: line for line in records if line["type"] == "cell"}
+        cells = {cell["backend"]: cell for cell in self.records("cell")}
         self.assertEqual(len({cells[name]["plugin"]["hash"] for name in names}), 2)
         self.assertEqual(cells[names[0]]["check"]["nerr_max"], cells[names[1]]["check"]["nerr_max"])
-        rows.read_file(self.root / "out" / "rows.jsonl")
-        if jsonschema is not None:
-            schema = json.loads((ROOT / "results" / "row.schema.json").read_text(encoding="utf-8"))
-            for record in records:
-                jsonschema.Draft202012Validator(schema).validate(record)
+        self.validate()
         self.assertEqual(first.stderr.count("building the backends of"), 2)
 
         verified = self.run_it("verify", "colreduce", "--backend", "cpu_reference@HEAD~2", *CELL[:2],
@@ -128,16 +99,17 @@ class Revisions(unittest.TestCase):
         self.assertNotIn("building", verified.stderr, "what was built is there")
 
     def test_what_cannot_be_built_is_one_sentence(self) -> None:
-        self.refused("there is no git revision 'v9' in", "cpu_reference@v9")
-        self.refused("there is no git revision '--all' in", "cpu_reference@--all")
-        self.refused("predates harness/plugin/export.cpp: its backends cannot be built",
-                     f"cpu_reference@{self.repository.commits['empty']}")
-        self.refused("revision 'HEAD' does not build: see ", "cpu_reference@HEAD")
-        self.refused("there is no backend 'cpu_fused@", "cpu_fused@HEAD~2")
+        for sentence, arm in {
+            "there is no git revision 'v9' in": "cpu_reference@v9",
+            "there is no git revision '--all' in": "cpu_reference@--all",
+            "predates harness/plugin/export.cpp: its backends cannot be built":
+                f"cpu_reference@{self.repository.commits['empty']}",
+            "revision 'HEAD' does not build: see ": "cpu_reference@HEAD",
+            "there is no backend 'cpu_fused@": "cpu_fused@HEAD~2",
+        }.items():
+            with self.subTest(sentence):
+                self.refused(sentence, "compare", arm, "cpu_reference", *CELL)
 
 
 if __name__ == "__main__":
-    if not BINARY:
-        print("skipped: $ATTNBENCH does not name the program")
-        sys.exit(77)
-    unittest.main()
+    program.main()
