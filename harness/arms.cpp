@@ -32,8 +32,8 @@ std::vector<std::string> worker_arguments(const Arms& arms,
                                     "--cell-limit",
                                     fmt::format("{}", options.cell_limit_s)};
   if (!arms.a.suite.empty()) words.insert(words.end(), {"--of-suite", arms.a.suite});
-  const std::vector<std::string> problem = problem_flags(arms.a);
-  words.insert(words.end(), problem.begin(), problem.end());
+  for (const auto& flags : {problem_flags(arms.a), plugin_flags(arms.b)})
+    words.insert(words.end(), flags.begin(), flags.end());
   return words;
 }
 

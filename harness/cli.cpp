@@ -13,6 +13,8 @@
 
 #include "harness/compare.h"
 #include "harness/operators.h"
+#include "harness/plugin/plugin_operator.h"
+#include "harness/plugin/revision.h"
 #include "harness/report.h"
 #include "harness/sweep.h"
 #include "harness/usage_error.h"
@@ -55,8 +57,14 @@ void add_axes(CLI::App& command, SweepFlags& flags) {
   }
 }
 
+void add_plugin_flag(CLI::App& command, std::vector<std::string>& files) {
+  command.add_option("--plugin", files, "./libmine.so: more backends; may be repeated")
+      ->allow_extra_args(false);
+}
+
 /// Which cells, on what, until when, to where.
 void add_selection_flags(CLI::App& command, SweepFlags& flags) {
+  add_plugin_flag(command, flags.selection.plugins);
   command.add_option("--suite", flags.selection.suite, "a named list of cases");
   command.add_option("--shape", flags.selection.shapes, "B4H8M4096N4096D128; may be repeated");
   command.add_option("--where", flags.selection.where, "keep cases with 'M<=N && B==1'");
@@ -79,12 +87,14 @@ void add_selection_flags(CLI::App& command, SweepFlags& flags) {
 
 void add_sweep_flags(CLI::App& command, SweepFlags& flags) {
   command.add_option("operator", flags.selection.op, "for example colreduce")->required();
-  command.add_option("--backend", flags.selection.backends, "globs: 'mma*,!naive'");
+  command.add_option("--backend", flags.selection.backends,
+                     "globs: 'mma*,!naive'; id@revision: as built from it");
   add_selection_flags(command, flags);
 }
 
 void add_compare_flags(CLI::App& command, CompareFlags& flags) {
-  command.add_option("arm_a", flags.a, "a backend, or a rows.jsonl file")->required();
+  command.add_option("arm_a", flags.a, "a backend, backend@revision, or a rows.jsonl file")
+      ->required();
   command.add_option("arm_b", flags.b, "what is compared with it")->required();
   command.add_option("--op", flags.sweep.selection.op, "default: the first that has backend A");
   command
@@ -156,6 +166,8 @@ bool only_printed(const SweepFlags& flags, const std::vector<PlanItem>& plan) {
 
 int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_flags) {
   flags.options.runner.timed = timed;
+  Selection& selection = flags.selection;
+  selection.backends = with_revisions(selection.backends, selection.plugins);
   std::vector<PlanItem> plan = plan_of(flags);
   if (only_printed(flags, plan)) return kExitOk;
   const Machine machine = machine_of(flags);
@@ -164,9 +176,9 @@ int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_
 }
 
 /// The operator that was named, else the first that has the backend.
-std::string operator_of(const std::string& named, const std::string& backend) {
-  if (!named.empty()) return named;
-  const auto all = operators();
+std::string operator_of(const Selection& selection, const std::string& backend) {
+  if (!selection.op.empty()) return selection.op;
+  const Operators all = with_plugins(operators(), selection.plugins);
   for (const auto& op : all) {
     for (const AnyBackend& one : op->backends()) {
       if (one.id == backend) return std::string(op->name());
@@ -177,12 +189,15 @@ std::string operator_of(const std::string& named, const std::string& backend) {
 
 int run_comparison(CompareFlags& flags) {
   const auto is_file = [](const std::string& text) {
-    return text.ends_with(".jsonl") || text.find('/') != std::string::npos;
+    const std::string before_revision = text.substr(0, text.find('@'));
+    return text.ends_with(".jsonl") || before_revision.find('/') != std::string::npos;
   };
   if (is_file(flags.a) && is_file(flags.b))
     return compare_files(flags.a, flags.b, flags.options.strict);
   SweepFlags& sweep = flags.sweep;
-  sweep.selection.op = operator_of(sweep.selection.op, flags.a);
+  for (std::string* arm : {&flags.a, &flags.b})
+    *arm = with_revisions(*arm, sweep.selection.plugins);
+  sweep.selection.op = operator_of(sweep.selection, flags.a);
   sweep.selection.backends = flags.a;
   std::vector<PlanItem> plan = plan_of(sweep);
   find_backend(*plan[0].op, flags.a);  // not a glob
@@ -232,6 +247,8 @@ int parse_and_run(std::vector<std::string> arguments) {
   list->add_option("--suite", suite, "print the cases of a suite");
   bool supports = false;
   list->add_flag("--supports", supports, "print which backend takes which feature");
+  std::vector<std::string> plugins;
+  add_plugin_flag(*list, plugins);
   CLI::App* verify = app.add_subcommand("verify", "compare backends with the fp64 oracle");
   add_sweep_flags(*verify, verify_flags);
   CLI::App* bench = app.add_subcommand("bench", "verify, then time");
@@ -258,10 +275,11 @@ int parse_and_run(std::vector<std::string> arguments) {
     throw UsageError(error.what());
   }
   if (*list) {
+    const Operators listed = with_plugins(operators(), plugins);
     if (supports) {
-      print_supports(find_machine(/*want_gpu=*/true));
+      print_supports(listed, find_machine(/*want_gpu=*/true));
     } else {
-      print_list(suite);
+      print_list(listed, suite);
     }
   } else if (*report) {
     print_report(files, format);

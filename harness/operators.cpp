@@ -6,7 +6,7 @@
 
 namespace attn {
 
-std::vector<std::shared_ptr<const AnyOperator>> operators() {
+Operators operators() {
   return {
       std::make_shared<OperatorAdapter<ColReduce>>(),
   };

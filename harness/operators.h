@@ -8,6 +8,8 @@
 
 namespace attn {
 
-std::vector<std::shared_ptr<const AnyOperator>> operators();
+using Operators = std::vector<std::shared_ptr<const AnyOperator>>;
+
+Operators operators();
 
 }  // namespace attn

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "harness/operators.h"
+#include "harness/plugin/plugin_operator.h"
 #include "harness/usage_error.h"
 
 namespace attn {
@@ -171,6 +172,12 @@ std::string PlanItem::name() const {
                      kInputFamilyNames[static_cast<std::size_t>(family)]);
 }
 
+std::vector<std::string> plugin_flags(const PlanItem& item) {
+  const AnyBackend backend = item.op->backends()[item.backend];
+  if (!backend.plugin || backend.id.find('@') != std::string_view::npos) return {};
+  return {"--plugin", backend.plugin->path};
+}
+
 std::vector<std::string> problem_flags(const PlanItem& item) {
   std::vector<std::string> flags;
   for (const FieldValue& field : item.problem->fields()) {
@@ -178,6 +185,7 @@ std::vector<std::string> problem_flags(const PlanItem& item) {
   }
   flags.emplace_back("--data");
   flags.emplace_back(kInputFamilyNames[static_cast<std::size_t>(item.family)]);
+  for (std::string& flag : plugin_flags(item)) flags.push_back(std::move(flag));
   return flags;
 }
 
@@ -208,7 +216,7 @@ std::vector<std::string> expand_axis(const std::string& field, const std::string
 }
 
 std::vector<PlanItem> make_plan(const Selection& selection) {
-  const auto all = operators();
+  const Operators all = with_plugins(operators(), selection.plugins);
   const auto op = all[find_named(all, selection.op, "operator", [](auto& o) { return o->name(); })];
   std::vector<SuiteCase> cases;
   if (selection.suite.empty()) {

@@ -20,6 +20,7 @@ struct Selection {
   std::string where;                                      ///< "M<=N && B==1"
   std::string backends = "*";                             ///< "mma*,!naive"
   std::string families;                                   ///< "normal,peaked"; empty: the suite's
+  std::vector<std::string> plugins;                       ///< files that bring more backends
 };
 
 /// One cell: a problem with its data, for one backend.
@@ -36,7 +37,12 @@ struct PlanItem {
   std::string name() const;
 };
 
-/// The flags that select the item's problem and data: "--M", "131", ..., "--data", "normal".
+/// The flags that load the item's backend: "--plugin", "./libmine.so"; none for the program's own
+/// and for a revision's, whose id "mma_sm80@1a2b3c4" says it all.
+std::vector<std::string> plugin_flags(const PlanItem& item);
+
+/// The flags that select the item's problem and data, and load its backend: "--M", "131", ...,
+/// "--data", "normal".
 std::vector<std::string> problem_flags(const PlanItem& item);
 
 /// Index of the backend with exactly this id. UsageError names what there is instead.

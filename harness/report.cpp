@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <map>
 
-#include "harness/operators.h"
 #include "harness/row.h"
 #include "harness/usage_error.h"
 
@@ -127,8 +126,8 @@ void print_report(std::vector<std::string> files, const std::string& format) {
   }
 }
 
-void print_list(const std::string& suite) {
-  for (const auto& op : operators()) {
+void print_list(const Operators& operators, const std::string& suite) {
+  for (const auto& op : operators) {
     if (!suite.empty()) {
       for (const AnySuite& one : op->suites()) {
         if (one.name != suite) continue;
@@ -153,7 +152,7 @@ void print_list(const std::string& suite) {
   if (!suite.empty()) throw UsageError("there is no suite '" + suite + "'");
 }
 
-void print_supports(const Machine& machine) {
+void print_supports(const Operators& operators, const Machine& machine) {
   const DeviceInfo nominal{.space = MemorySpace::kDevice,
                            .name = "a GPU of sm_90, as there is none here",
                            .sm = 90,
@@ -162,7 +161,7 @@ void print_supports(const Machine& machine) {
                            .l2_bytes = std::size_t{50} << 20,
                            .total_bytes = std::size_t{80} << 30};
   const DeviceInfo& gpu = machine.gpu ? machine.gpu->info : nominal;
-  for (const auto& op : operators()) {
+  for (const auto& op : operators) {
     const std::vector<AnyFeature> features = op->features();
     if (features.empty()) continue;
     const std::vector<AnyBackend> backends = op->backends();

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "harness/environment.h"
+#include "harness/operators.h"
 
 namespace attn {
 
@@ -13,11 +14,11 @@ namespace attn {
 /// read.
 void print_report(std::vector<std::string> files, const std::string& format);
 
-/// Prints operators, backends and suites; with `suite`, the cells of that suite.
-void print_list(const std::string& suite);
+/// Prints operators with their backends and suites; with `suite`, the cells of that suite.
+void print_list(const Operators& operators, const std::string& suite);
 
 /// Prints which backend takes which feature of its operator, with the reasons of those that do not:
 /// on the GPU here, or as on one of sm_90 where there is none. Runs nothing.
-void print_supports(const Machine& machine);
+void print_supports(const Operators& operators, const Machine& machine);
 
 }  // namespace attn

@@ -106,30 +106,32 @@ Json to_json(const CellRow& row) {
   const Json problem = problem_columns(row.fields);
   Json kernels = Json::array();
   for (const gpu::KernelResources& kernel : row.kernels) kernels.push_back(to_json(kernel));
-  return {{"type", "cell"},
-          {"key", row.key},
-          {"mode", row.mode},
-          {"op", row.op},
-          {"suite", or_null(row.suite)},
-          {"backend", row.backend},
-          {"device", row.device},
-          {"math", row.math},
-          {"class", row.numerics},
-          {"deterministic", row.deterministic},
-          {"shape", problem["shape"]},
-          {"dtype", problem["dtype"]},
-          {"options", problem["options"]},
-          {"data", row.family},
-          {"status", name_of(row.status)},
-          {"reason", or_null(row.reason)},
-          {"check", json_or_null(row.check)},
-          {"time", json_or_null(row.time)},
-          {"mem", json_or_null(row.memory)},
-          {"plan", or_null(row.plan)},
-          {"kernels", kernels},
-          {"sol", json_or_null(row.sol)},
-          {"flags", row.flags},
-          {"repro", row.repro}};
+  Json json{{"type", "cell"},
+            {"key", row.key},
+            {"mode", row.mode},
+            {"op", row.op},
+            {"suite", or_null(row.suite)},
+            {"backend", row.backend},
+            {"device", row.device},
+            {"math", row.math},
+            {"class", row.numerics},
+            {"deterministic", row.deterministic},
+            {"shape", problem["shape"]},
+            {"dtype", problem["dtype"]},
+            {"options", problem["options"]},
+            {"data", row.family},
+            {"status", name_of(row.status)},
+            {"reason", or_null(row.reason)},
+            {"check", json_or_null(row.check)},
+            {"time", json_or_null(row.time)},
+            {"mem", json_or_null(row.memory)},
+            {"plan", or_null(row.plan)},
+            {"kernels", kernels},
+            {"sol", json_or_null(row.sol)},
+            {"flags", row.flags},
+            {"repro", row.repro}};
+  if (row.plugin) json["plugin"] = {{"file", row.plugin->name}, {"hash", row.plugin->hash}};
+  return json;
 }
 
 std::vector<Json> read_rows(const std::string& path) {

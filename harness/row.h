@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "harness/core/fields.h"
+#include "harness/core/operator.h"
 #include "harness/core/status.h"
 #include "harness/gpu.h"
 #include "harness/statistics.h"
@@ -57,7 +58,8 @@ struct CellRow {
   std::string op;
   std::optional<std::string> suite;
   std::string backend;
-  std::string device;  ///< cuda or cpu
+  std::optional<PluginFile> plugin;  ///< where it came from, if from outside the program
+  std::string device;                ///< cuda or cpu
   std::string math;
   std::string numerics;
   bool deterministic = true;

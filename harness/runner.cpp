@@ -71,9 +71,10 @@ struct Runner::Cell {
 
 std::string row_key(const PlanItem& item, const Machine& machine, const RunnerOptions& options) {
   const std::string driver = machine.gpu ? machine.gpu->driver : "";
-  return hex(fnv1a(fmt::format("{}|{}|{}|{}|{}|{}|{}", item.name(), item.suite,
+  const PluginFile* plugin = item.op->backends()[item.backend].plugin;
+  return hex(fnv1a(fmt::format("{}|{}|{}|{}|{}|{}|{}{}", item.name(), item.suite,
                                options.timed ? "bench" : "verify", options.seed, build_id(),
-                               machine.main_device().name, driver)));
+                               machine.main_device().name, driver, plugin ? plugin->hash : "")));
 }
 
 CellRow Runner::describe(const PlanItem& item,
@@ -85,6 +86,7 @@ CellRow Runner::describe(const PlanItem& item,
   row.op = item.op->name();
   if (!item.suite.empty()) row.suite = item.suite;
   row.backend = item.backend_id();
+  if (const PluginFile* plugin = item.op->backends()[item.backend].plugin) row.plugin = *plugin;
   row.device = device.space == MemorySpace::kDevice ? "cuda" : "cpu";
   row.fields = item.problem->fields();
   row.family = kInputFamilyNames[static_cast<std::size_t>(item.family)];

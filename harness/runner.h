@@ -70,7 +70,8 @@ class Runner {
   bool device_lost_ = false;
 };
 
-/// The cell's identity for resuming: equal keys mean equal cell, seed, mode, binary and device.
+/// The cell's identity for resuming: equal keys mean equal cell, seed, mode, binary,
+/// plugin and device.
 std::string row_key(const PlanItem& item, const Machine& machine, const RunnerOptions& options);
 
 }  // namespace attn

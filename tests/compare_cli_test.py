@@ -8,61 +8,30 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-import unittest
 from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "plots"), str(ROOT / "tests")]
+sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
+import program  # noqa: E402
 import rows  # noqa: E402
 import synthetic_rows as synthetic  # noqa: E402
+from program import BINARY, Record  # noqa: E402
 
-try:
-    import jsonschema
-except ImportError:
-    jsonschema = None
-
-BINARY = os.environ.get("ATTNBENCH", "")
 SLOW, QUICK = "cpu_reference", "cpu_fused"
 SMALL = ["--device", "cpu", "--cache", "hot", "--N", "64"]
 SHAPE = {"B": 1, "H": 2, "H_kv": 2, "M": 64, "N": 128, "D": 64}
-Record = dict[str, Any]
 
 
-class Compare(unittest.TestCase):
-    def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.root = Path(folder.name)
-        self.path = self.root / "out" / "rows.jsonl"
-
-    def run_it(self, *words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([BINARY, *words], cwd=self.root, text=True, capture_output=True,
-                              check=False, timeout=300)
-
+class Compare(program.ProgramTest):
     def compare(self, a: str, b: str, *words: str,
                 seconds: float = 0.5) -> subprocess.CompletedProcess[str]:
         return self.run_it("compare", a, b, *SMALL, "--cell-seconds", str(seconds),
                            "--out", "out", *words)
-
-    def records(self, kind: str) -> list[Record]:
-        lines = [json.loads(line) for line in self.path.read_text().splitlines()]
-        return [line for line in lines if line["type"] == kind]
-
-    def refused(self, sentence: str, *words: str) -> None:
-        result = self.run_it(*words)
-        self.assertEqual(result.returncode, 2, result.stderr)
-        last = result.stderr.strip().splitlines()[-1]
-        self.assertTrue(last.startswith("attnbench: "), result.stderr)
-        self.assertIn(sentence, last)
 
     def write(self, name: str, *records: Record) -> str:
         (self.root / name).write_text("".join(json.dumps(r) + "\n" for r in records))
@@ -102,12 +71,7 @@ class Online(Compare):
         self.assertEqual(len(sessions), len(self.records("event")))
         self.assertEqual(len(comparisons),
                          sum(not row["control"] for row in self.records("compare")))
-        if jsonschema is None:
-            return
-        schema = json.loads((ROOT / "results" / "row.schema.json").read_text(encoding="utf-8"))
-        validator = jsonschema.Draft202012Validator(schema)
-        for line in self.path.read_text().splitlines():
-            validator.validate(json.loads(line))
+        super().validate()
 
     def test_a_slow_backend_is_a_regression_unless_the_session_is_unproven(self) -> None:
         slower = self.compare(QUICK, SLOW, "--M", "64", "--H", "2", seconds=8)
@@ -261,7 +225,4 @@ class Offline(Compare):
 
 
 if __name__ == "__main__":
-    if not BINARY:
-        print("skipped: $ATTNBENCH does not name the program")
-        sys.exit(77)
-    unittest.main()
+    program.main()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("examples", "harness", "impls", "reference", "tests", "plots", "tools")
-SOURCES = (".h", ".cuh", ".cpp", ".cu")
+SOURCES = (".h", ".cuh", ".c", ".cpp", ".cu")
 SCRIPTS = (".py", ".sh", ".txt", ".in")
 GENERATED = "attn_build_info.h"  # CMake writes it into the build folder
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
@@ -92,8 +92,8 @@ def project_header_allowed(path: Path, header: str) -> bool:
         return is_below(header, "impls/arch")
     if is_below(str(path), "impls/common"):
         return is_below(header, "impls/common", "impls/arch", "harness/core")
-    if top == "impls" and len(parts) > 2:
-        operator = parts[1]
+    if (top == "impls" and len(parts) > 2) or is_below(str(path), "tools/templates"):
+        operator = parts[1] if top == "impls" else "colreduce"  # where new_backend puts it
         return (is_below(header, f"impls/{operator}", "impls/common", "impls/arch", "harness/core")
                 or header in (f"reference/{operator}/contract.h", "reference/attention_mask.h"))
     return False
@@ -306,6 +306,7 @@ class RulesBite(unittest.TestCase):
             ("impls/op/x.cu", '"reference/op/oracle.h"'),
             ("impls/op/x.cu", '"reference/other/contract.h"'),
             ("impls/op/x.cu", '"harness/runner.cpp"'),
+            ("tools/templates/x.cu", '"harness/runner.cpp"'),
             ("impls/other/x.cu", '"impls/op/simt.cu"'),
             ("impls/op/x.cu", '"../../reference/op/contract.h"'),
             ("examples/x.cpp", '"impls/common/warp.cuh"'),

@@ -103,9 +103,9 @@ TEST(Plan, EveryMistakeIsOneSentence) {
   EXPECT_EQ(complaint(selection), "there is no operator 'colreduse'; known: colreduce");
   selection = colreduce();
   selection.backends = "wgmma";
-  EXPECT_EQ(complaint(selection),
-            "there is no backend 'wgmma'; known: cpu_reference, cpu_fused, libtorch, cublas_naive, "
-            "fused_simt, mma_sm80, split_k, wgmma_sm90, one_pass_sm90, split_k_sm90");
+  EXPECT_EQ(complaint(selection).rfind(
+                "there is no backend 'wgmma'; known: cpu_reference, cpu_fused, libtorch, ", 0),
+            0u);
   selection = colreduce();
   selection.suite = "readmee";
   EXPECT_EQ(complaint(selection).rfind("there is no suite 'readmee'", 0), 0u);

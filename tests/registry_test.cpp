@@ -1,6 +1,7 @@
 // The operator list, the backends' lists and their names.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <string>
@@ -12,13 +13,16 @@
 namespace attn {
 namespace {
 
+/// The rungs of the ladder keep their order; a new backend may stand anywhere between them.
 TEST(Registry, BackendsAreListedInReadingOrder) {
   std::vector<std::string> ids;
   for (const AnyBackend& backend : operators().front()->backends()) ids.emplace_back(backend.id);
-  const std::vector<std::string> order = {
-      "cpu_reference", "cpu_fused", "libtorch",   "cublas_naive",  "fused_simt",
-      "mma_sm80",      "split_k",   "wgmma_sm90", "one_pass_sm90", "split_k_sm90"};
-  EXPECT_EQ(ids, order);
+  auto at = ids.begin();
+  for (const char* rung : {"cpu_reference", "cpu_fused", "libtorch", "cublas_naive", "fused_simt",
+                           "mma_sm80", "split_k", "wgmma_sm90", "one_pass_sm90", "split_k_sm90"}) {
+    at = std::find(at, ids.end(), rung);
+    ASSERT_NE(at, ids.end()) << rung;
+  }
 }
 
 TEST(Registry, EveryBackendDescribesItself) {

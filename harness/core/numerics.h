@@ -1,6 +1,7 @@
 // Numerics classes: where a backend rounds, and hence which error bound it is held to.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -14,6 +15,10 @@ enum class NumericsClass : std::uint8_t {
   kHalfWeights,  ///< weights of 16-bit inputs are kept in fp16 until they are summed, in fp32
   kStored,       ///< scores and weights are stored in the input type between kernels, sums in fp32
 };
+
+/// What plugins call them.
+inline constexpr std::array<std::string_view, 4> kNumericsNames = {"fp64", "fp32", "half_weights",
+                                                                   "stored"};
 
 /// The name that a row carries: which type the weights P pass through.
 constexpr std::string_view class_name(NumericsClass numerics, DType dtype) {

@@ -72,11 +72,19 @@ struct AnyFeature {
   std::shared_ptr<const AnyProblem> problem;
 };
 
+/// The shared object that a backend from outside the program came from.
+struct PluginFile {
+  std::string path;
+  std::string name;  ///< without its folders
+  std::string hash;  ///< of the contents
+};
+
 /// A backend as the harness sees it; `info` is null where this build leaves the backend out.
 struct AnyBackend {
   std::string_view id;
   const BackendInfo* info = nullptr;
   void (*trim)() = nullptr;
+  const PluginFile* plugin = nullptr;  ///< null: the program's own
 };
 
 class AnyOperator {
