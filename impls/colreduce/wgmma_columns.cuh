@@ -18,8 +18,9 @@ template <bool kMax, class Items_ = WgmmaPlainItems>
 struct WgmmaColumnPass {
   using Items = Items_;
   static constexpr bool kReadsLse = true;
-  static constexpr bool kEachHead = false;                    // finishes each head of an item
-  static constexpr bool kPacked = false;                      // a streamed tile holds several heads
+  static constexpr bool kEachHead = false;    // finishes each head of an item
+  static constexpr bool kPacked = false;      // a streamed tile holds several heads
+  static constexpr bool kClearsRows = false;  // those behind a sequence: no row notices another
   static constexpr float kNothing = kMax ? -INFINITY : 0.0f;  // becomes 0 in both
 
   // The sum of weights, or the largest exponent, of the thread's two rows.

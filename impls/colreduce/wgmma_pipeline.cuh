@@ -77,9 +77,9 @@ struct WgmmaWarp {
   RingPlace<Policy> place{};
   std::uint32_t rows[Policy::kSteps][4];  // A fragments, layout as in wgmma.cuh
 
-  /// Loads the warp's 16 rows of the stationary tile, and has the next one loaded when all warps
-  /// have theirs.
-  __device__ void load_stationary() {
+  /// Loads the warp's 16 rows of the item's stationary tile, and has the next one loaded when all
+  /// warps have theirs.
+  __device__ void load_stationary(const Item& item) {
     // Box b is [256 rows][128 bytes], 16-byte pieces at piece xor (row mod 8).
     const int row = warp * 16 + lane % 16;
     const std::uint32_t base = loader.shared + row * 128;
@@ -88,12 +88,26 @@ struct WgmmaWarp {
       const int piece = k % 4 * 2 + lane / 16;
       sm80::ldmatrix_x4(rows[k], base + k / 4 * Policy::kRows * 128 + ((piece ^ row % 8) * 16));
     }
+    if constexpr (Pass::kClearsRows) clear_absent_rows(item);
     // The fragments before what the copy engine writes over them (README.md, "one_pass_sm90", met
     // loads that it seemed to overtake).
     sm90::fence_async_shared();
     sm90::fence_cta();
     __syncwarp();  // all lanes: they have read their fragments and the item of the round before
     give_back(&loader.control.stationary_released, [&] { loader.load_stationary(); });
+  }
+
+  /// Zeros for rows behind the end of the item's sequence, as the copy engine brings behind the end
+  /// of a tensor: what lies there may be anything, and the warp's other rows must not notice.
+  __device__ void clear_absent_rows(const Item& item) {
+    const int row = Pass::Items::row_at(loader.args, item, item.first_row, warp * 16) + lane / 4;
+    const int end = Pass::Items::rows(loader.args, item);
+#pragma unroll
+    for (int k = 0; k < Policy::kSteps; ++k) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (row + i % 2 * 8 >= end) rows[k][i] = 0;
+    }
   }
 
   /// Tells that this warp has read a buffer: all lanes have, when it is called. The last warp's
@@ -350,7 +364,7 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
     const typename Pass::Items::Item& item = control.item[parity];
     const int tiles = __shfl_sync(0xffffffffu, item.tiles, 0);
     if (tiles < 0) break;
-    warp.load_stationary();
+    warp.load_stationary(item);
     Pass pass;
     warp.stream(pass, item, tiles);
     const int row = Pass::Items::row_at(args, item, item.first_row, warp.warp * 16);

@@ -20,6 +20,8 @@ struct WgmmaRowPass {
   static constexpr bool kReadsLse = false;
   static constexpr bool kEachHead = false;
   static constexpr bool kPacked = false;
+  // Whether a chunk must be taken again is a question to all rows of a warp.
+  static constexpr bool kClearsRows = Items::kOptions;
   static constexpr float kLimit = 0x1p60f;
 
   OnlineSoftmax softmax[2];  // max: the reference, at most the maximum so far
