@@ -1,20 +1,15 @@
 // The worker's side: one process, both arms, blocks on request.
-#include <fmt/format.h>
-
-#include <iostream>
+#include <optional>
 #include <string>
 
 #include "harness/arms.h"
 #include "harness/block_json.h"
+#include "harness/child.h"
 #include "harness/host_clock.h"
 #include "harness/runner.h"
 
 namespace attn {
 namespace {
-
-void answer(const Json& message) {
-  std::cout << message.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
-}
 
 const DeviceInfo& device_of(const PlanItem& item, const Machine& machine) {
   return machine.device_for(*item.op->backends()[item.backend].info);
@@ -44,6 +39,8 @@ class ArmSampler {
 }  // namespace
 
 void serve_arms(const Arms& arms, const Machine& machine, const ArmOptions& options, Arm first) {
+  const Parent parent;
+  const auto answer = [&parent](const Json& message) { parent.send(line_of(message)); };
   Runner runner(machine, {.seed = options.seed, .cell_limit_s = options.cell_limit_s},
                 std::nullopt);
   std::set<std::string> flags;
@@ -52,7 +49,7 @@ void serve_arms(const Arms& arms, const Machine& machine, const ArmOptions& opti
     const ArmSampler a(take_a, device_of(arms.a, machine), options.cold);
     const ArmSampler b(take_b, device_of(arms.b, machine), options.cold);
     answer({{"ready", true}});
-    for (std::string line; std::getline(std::cin, line) && line == "block";) {
+    while (Parent::receive() == "block") {
       const auto take = [&](Arm arm) { return (arm == Arm::kA ? a : b).group(flags); };
       answer(to_json(measure_block(take, first)));
     }

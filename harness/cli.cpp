@@ -5,6 +5,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -28,6 +32,7 @@ struct SweepFlags {
   std::string device = "auto";
   bool list = false;
   bool dry_run = false;
+  bool serve = false;  // the cells to the sweep that started this process
 };
 
 /// What `compare` takes besides.
@@ -80,6 +85,13 @@ void add_selection_flags(CLI::App& command, SweepFlags& flags) {
 void add_sweep_flags(CLI::App& command, SweepFlags& flags) {
   command.add_option("operator", flags.selection.op, "for example colreduce")->required();
   command.add_option("--backend", flags.selection.backends, "globs: 'mma*,!naive'");
+  command
+      .add_option("--timeout", flags.options.timeout_s,
+                  "seconds after which a cell's process is ended (default 300)")
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--in-process", flags.options.in_process,
+                   "run cells in this process, for debuggers, profilers and sanitizers");
+  command.add_flag(std::string(kServeFlag), flags.serve)->group("");
   add_selection_flags(command, flags);
 }
 
@@ -159,6 +171,10 @@ int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_
   std::vector<PlanItem> plan = plan_of(flags);
   if (only_printed(flags, plan)) return kExitOk;
   const Machine machine = machine_of(flags);
+  if (flags.serve) {
+    serve_cells(plan, machine, flags.options.runner);
+    return kExitOk;
+  }
   return timed ? run_bench(std::move(plan), machine, flags.options, std::move(benchmark_flags))
                : run_verify(std::move(plan), machine, flags.options);
 }
@@ -277,14 +293,19 @@ int parse_and_run(std::vector<std::string> arguments) {
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of its write, not the end
   std::vector<std::string> arguments(argv, argv + argc);
   arguments.front() = std::filesystem::path(arguments.front()).filename();
+  int code = kExitUsage;
   try {
-    return parse_and_run(std::move(arguments));
-  } catch (const UsageError& error) {
+    code = parse_and_run(std::move(arguments));
+    if (std::fflush(stdout) != 0)
+      throw UsageError(std::string("cannot write standard output: ") + std::strerror(errno));
+  } catch (const std::exception& error) {
     fmt::print(stderr, "attnbench: {}\n", error.what());
     return kExitUsage;
   }
+  return code;
 }
 
 }  // namespace attn

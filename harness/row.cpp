@@ -132,6 +132,10 @@ Json to_json(const CellRow& row) {
           {"repro", row.repro}};
 }
 
+std::string line_of(const Json& message) {
+  return message.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 std::vector<Json> read_rows(const std::string& path) {
   std::ifstream file(path);
   if (!file) throw UsageError("cannot read " + path + ": " + std::strerror(errno));
@@ -168,7 +172,7 @@ RowFile::~RowFile() {
 }
 
 void RowFile::append(const Json& row) {
-  const std::string line = row.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+  const std::string line = line_of(row) + '\n';
   std::size_t written = 0;
   while (written < line.size()) {
     const ssize_t count = ::write(descriptor_, line.data() + written, line.size() - written);

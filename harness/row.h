@@ -40,7 +40,7 @@ struct MemoryUse {
   std::size_t inputs = 0;
   std::size_t outputs = 0;
   std::size_t workspace = 0;
-  std::optional<std::size_t> hidden;  ///< taken besides, by libraries; unknown on a CPU
+  std::optional<std::size_t> hidden;  ///< taken besides; on a CPU the peak of a run, to a MiB or so
   std::size_t lower_bound = 0;        ///< bytes that any implementation moves
 };
 
@@ -79,6 +79,9 @@ struct CellRow {
 Json problem_columns(const std::vector<FieldValue>& fields);
 
 Json to_json(const CellRow& row);
+
+/// The message as one line of text; bytes that are no UTF-8 are replaced.
+std::string line_of(const Json& message);
 
 /// Reads a rows file. A last line without its newline is a torn write and is ignored; any other line
 /// that is no row of this schema throws UsageError naming file and line.

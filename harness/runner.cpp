@@ -76,12 +76,12 @@ std::string row_key(const PlanItem& item, const Machine& machine, const RunnerOp
                                machine.main_device().name, driver)));
 }
 
-CellRow Runner::describe(const PlanItem& item,
-                         const BackendInfo* info,
-                         const DeviceInfo& device) const {
+CellRow describe_cell(const PlanItem& item, const Machine& machine, const RunnerOptions& options) {
+  const BackendInfo* info = item.op->backends()[item.backend].info;
+  const DeviceInfo& device = info ? machine.device_for(*info) : machine.main_device();
   CellRow row;
-  row.key = row_key(item, machine_, options_);
-  row.mode = options_.timed ? "bench" : "verify";
+  row.key = row_key(item, machine, options);
+  row.mode = options.timed ? "bench" : "verify";
   row.op = item.op->name();
   if (!item.suite.empty()) row.suite = item.suite;
   row.backend = item.backend_id();
@@ -93,24 +93,24 @@ CellRow Runner::describe(const PlanItem& item,
     row.numerics = class_name(info->numerics, item.problem->input_dtype());
     row.deterministic = info->deterministic;
   }
-  row.repro = repro_command(item, row, options_.seed);
+  row.repro = repro_command(item, row, options.seed);
   return row;
 }
 
 CellRow Runner::run_with(const PlanItem& item, const std::function<void(const TakeSamples&)>& use) {
-  const AnyBackend backend = item.op->backends()[item.backend];
-  const DeviceInfo& device =
-      backend.info ? machine_.device_for(*backend.info) : machine_.main_device();
-  CellRow row = describe(item, backend.info, device);
+  CellRow row = describe_cell(item, machine_, options_);
+  bool usable = true;
   try {
     attempt(item, row, use);
   } catch (const std::bad_alloc&) {
     fail(row, Status::kOom, "memory ran out");
   } catch (const std::exception& error) {
     fail(row, Status::kCrash, error.what());
-    device_lost_ = row.device == "cuda" && !gpu::recover();
+    usable = row.device != "cuda" || gpu::recover();
   }
-  if (backend.trim && !device_lost_) backend.trim();
+  tainted_ = tainted_ || row.status == Status::kIncorrect;
+  const AnyBackend backend = item.op->backends()[item.backend];
+  if (backend.trim && usable) backend.trim();
   return row;
 }
 
@@ -120,6 +120,7 @@ void Runner::fail(CellRow& row, Status status, const std::string& reason) {
   row.reason = reason;
   row.time.reset();
   row.sol.reset();
+  tainted_ = true;
   data_.forget();
 }
 
@@ -170,6 +171,8 @@ void Runner::attempt(const PlanItem& item,
                              options_.cell_limit_s);
     return;
   }
+  std::optional<host::MemoryLimit> limit;
+  if (device.space == MemorySpace::kHost) limit.emplace();
   data_.select(item);
   const std::size_t workspace_bytes = item.problem->workspace_bytes(item.backend, device);
   if (!fits(item, device, workspace_bytes, options_.timed || use, row)) return;
@@ -219,17 +222,17 @@ void Runner::verify(Cell& cell, CellRow& row) {
   };
   const HostOutputs first = run_over(kNanPattern);
   if (backend.trim) backend.trim();
-  const std::size_t free_before = free_bytes(cell.device.space);
+  const bool on_host = cell.device.space == MemorySpace::kHost;
+  const host::MemoryPeak peak;
+  const std::size_t free_before = on_host ? 0 : gpu::free_bytes();
   cell.verified = run_over(kLargePattern);
-  const std::size_t free_after = free_bytes(cell.device.space);
+  const std::size_t free_after = on_host ? 0 : gpu::free_bytes();
   row.memory = {.inputs = cell.fixture.bytes(false),
                 .outputs = cell.fixture.bytes(true),
                 .workspace = cell.workspace.bytes(),
-                .hidden = std::nullopt,
+                .hidden = peak.growth(),
                 .lower_bound = static_cast<std::size_t>(cell.item.problem->work().bytes)};
-
-  if (cell.device.space == MemorySpace::kDevice)  // other programs move a CPU's free memory
-    row.memory->hidden = free_before > free_after ? free_before - free_after : 0;
+  if (!on_host) row.memory->hidden = free_before > free_after ? free_before - free_after : 0;
 
   const auto incorrect = [&](const std::string& why) {
     row.status = Status::kIncorrect;

@@ -38,13 +38,13 @@ class Runner {
   /// As `run`; when the cell has passed and is warm, `use` samples it, and a last sample must leave
   /// the verified output. `use` may run another backend of the same case: both share the tensors.
   CellRow run_with(const PlanItem& item, const std::function<void(const TakeSamples&)>& use);
-  /// A device error destroyed the GPU's context: nothing more can run in this process.
-  bool device_lost() const { return device_lost_; }
+  /// A backend threw or was wrong: it may have left this process, its memory or its GPU context in
+  /// any state, and another process should run the next cell.
+  bool tainted() const { return tainted_; }
 
  private:
   struct Cell;  // what the steps of one cell share
 
-  CellRow describe(const PlanItem& item, const BackendInfo* info, const DeviceInfo& device) const;
   void fail(CellRow& row, Status status, const std::string& reason);
   void attempt(const PlanItem& item,
                CellRow& row,
@@ -67,8 +67,11 @@ class Runner {
   std::optional<Ceilings> ceilings_;
   CaseData data_;
   CostModel run_cost_;  // one run, by backend
-  bool device_lost_ = false;
+  bool tainted_ = false;
 };
+
+/// The row of a cell that has not run: what was asked for, status OK.
+CellRow describe_cell(const PlanItem& item, const Machine& machine, const RunnerOptions& options);
 
 /// The cell's identity for resuming: equal keys mean equal cell, seed, mode, binary and device.
 std::string row_key(const PlanItem& item, const Machine& machine, const RunnerOptions& options);
