@@ -5,7 +5,8 @@
 #include "harness/arms.h"
 #include "harness/block_json.h"
 #include "harness/child.h"
-#include "harness/host_clock.h"
+#include "harness/inference.h"
+#include "harness/nvml.h"
 #include "harness/runner.h"
 
 namespace attn {
@@ -26,8 +27,9 @@ class ArmSampler {
     gpu::Samples samples = take_(cold_, kGroupSamples);
     if (cold_ && samples.flush_bytes < 2 * device_.l2_bytes) flags.insert("cold_unproven");
     if (!samples.gated) flags.insert("ungated");
-    const bool on_host = device_.space == MemorySpace::kHost;
-    return {.ns = std::move(samples.ns), .mhz = on_host ? host::clock_mhz() : std::nullopt};
+    Group group{.ns = std::move(samples.ns)};
+    if (!samples.mhz.empty()) group.mhz = mean(samples.mhz);
+    return group;
   }
 
  private:
@@ -48,10 +50,17 @@ void serve_arms(const Arms& arms, const Machine& machine, const ArmOptions& opti
   const auto answer_blocks = [&](const TakeSamples& take_a, const TakeSamples& take_b) {
     const ArmSampler a(take_a, device_of(arms.a, machine), options.cold);
     const ArmSampler b(take_b, device_of(arms.b, machine), options.cold);
+    std::optional<Nvml> nvml;
+    if (machine.gpu) nvml.emplace();
+    const auto slowed_down = [&] {
+      const std::uint64_t reasons = nvml ? nvml->state().reasons.value_or(0) : 0;
+      if (power_capped(reasons)) flags.insert("power_capped");
+      return hardware_slowdown(reasons);
+    };
     answer({{"ready", true}});
     while (Parent::receive() == "block") {
       const auto take = [&](Arm arm) { return (arm == Arm::kA ? a : b).group(flags); };
-      answer(to_json(measure_block(take, first)));
+      answer(to_json(measure_steady_block(take, first, slowed_down, flags)));
     }
   };
   const CellRow row_a = runner.run_with(arms.a, [&](const TakeSamples& take_a) {

@@ -256,6 +256,8 @@ int parse_and_run(std::vector<std::string> arguments) {
       ->add_option("--sample-seconds", bench_flags.options.runner.sample_seconds,
                    "time spent on the cold samples of a cell")
       ->check(CLI::PositiveNumber);
+  bench->add_flag("--graph", bench_flags.options.runner.graph,
+                  "also capture each launch in a CUDA graph, verify its replay and time it");
   CLI::App* compare = app.add_subcommand(
       "compare", "is B faster than A? Blocks in turns, a verdict with an interval");
   add_compare_flags(*compare, compare_flags);

@@ -171,7 +171,7 @@ Json run_record(const Machine& machine,
                 std::uint64_t seed) {
   const DeviceInfo& device = machine.main_device();
   const gpu::Facts* gpu = machine.gpu ? &*machine.gpu : nullptr;
-  const NvmlFacts nvml = gpu ? read_nvml() : NvmlFacts{};
+  const NvmlFacts nvml = gpu ? Nvml().facts() : NvmlFacts{};
   const std::string id = build_id();
   const std::string driver = !gpu ? "" : nvml.driver.value_or(gpu->driver);
   return {{"type", "run"},

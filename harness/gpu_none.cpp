@@ -25,6 +25,7 @@ std::uint64_t hash(const void*, std::size_t) { absent(); }
 void run(const Launch&) { absent(); }
 bool recover() noexcept { return true; }
 Samples time(const Launch&, bool, int) { absent(); }
+Graph capture(const Launch&) { absent(); }
 Ceilings measure_ceilings() { absent(); }
 Launch sentinel() { absent(); }
 KernelResources describe(const KernelUse&) { absent(); }

@@ -11,6 +11,7 @@
 #include "harness/core/fields.h"
 #include "harness/core/status.h"
 #include "harness/gpu.h"
+#include "harness/nvml.h"
 #include "harness/statistics.h"
 
 namespace attn {
@@ -32,8 +33,15 @@ struct Check {
 struct Timing {
   Summary cold;
   Summary hot;
+  std::optional<Summary> graph;  ///< cold replays of the captured launch, where asked for
   double host_launch_ns = 0;
   std::size_t flush_bytes = 0;
+};
+
+/// The clock of the cold samples, and what the driver said right after them.
+struct ClockUse {
+  std::vector<double> mhz;  ///< one per sample; empty where nothing tells
+  NvmlState driver;
 };
 
 struct MemoryUse {
@@ -67,6 +75,7 @@ struct CellRow {
   std::optional<std::string> reason;
   std::optional<Check> check;
   std::optional<Timing> time;
+  std::optional<ClockUse> clock;
   std::optional<MemoryUse> memory;
   std::optional<std::string> plan;
   std::vector<gpu::KernelResources> kernels;

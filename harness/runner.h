@@ -19,6 +19,7 @@ struct RunnerOptions {
   std::uint64_t seed = 1;
   double sample_seconds = 0.5;  ///< spent on cold samples of a cell; hot samples get half of it
   double cell_limit_s = 10;     ///< predicted to take longer on a CPU: TIMEOUT without a run
+  bool graph = false;           ///< also capture the launch and time its replay
 };
 
 /// Times `count` runs of a verified launch, with cold or hot caches.
@@ -57,8 +58,10 @@ class Runner {
   static void plan(Cell& cell);
   void verify(Cell& cell, CellRow& row);
   static gpu::Samples sample(const Cell& cell, bool cold, int count);
-  static double warm_up(const Cell& cell);
+  static double warm_up(const Cell& cell, CellRow& row);
   void time(Cell& cell, CellRow& row);
+  void time_graph(Cell& cell, CellRow& row, int count);
+  bool leaves_verified_output(Cell& cell);
   void check_again(Cell& cell, CellRow& row);
   SpeedOfLight speed_of_light(const PlanItem& item, double ns) const;
 
@@ -66,7 +69,8 @@ class Runner {
   RunnerOptions options_;
   std::optional<Ceilings> ceilings_;
   CaseData data_;
-  CostModel run_cost_;  // one run, by backend
+  CostModel run_cost_;        // one run, by backend
+  std::optional<Nvml> nvml_;  // opened for the first timed cell of a GPU
   bool tainted_ = false;
 };
 

@@ -1,5 +1,6 @@
 // The toy operator on a GPU: a right kernel, and kernels and launches that go wrong on purpose.
 #include <cstdlib>
+#include <memory>
 
 #include "harness/core/cuda_check.h"
 #include "tests/toy_operator.h"
@@ -68,6 +69,67 @@ constexpr Backend<RowSum> make(std::string_view id) {
           .plan = plan<kTrouble>};
 }
 
+void launch_right(const RowSum::Problem& p, const RowSum::Tensors& t, cudaStream_t stream) {
+  row_sum_kernel<<<1, 64, 0, stream>>>(static_cast<const float*>(t.q.data),
+                                       static_cast<float*>(t.out.data), p.M, p.D, Trouble::kNone);
+  CUDA_CHECK_LAUNCH();
+}
+
+/// Works on a stream of its own, which no event and no graph of the harness's sees.
+Launch plan_elsewhere(const RowSum::Problem& p,
+                      const RowSum::Tensors& t,
+                      Workspace,
+                      const DeviceInfo&) {
+  cudaStream_t own = nullptr;
+  CUDA_CHECK(cudaStreamCreateWithFlags(&own, cudaStreamNonBlocking));
+  return {.enqueue = [=](Stream) {
+    launch_right(p, t, own);
+    CUDA_CHECK(cudaStreamSynchronize(own));
+  }};
+}
+
+Launch plan_synchronises(const RowSum::Problem& p,
+                         const RowSum::Tensors& t,
+                         Workspace,
+                         const DeviceInfo&) {
+  return {.enqueue = [=](Stream stream) {
+    launch_right(p, t, static_cast<cudaStream_t>(stream.handle));
+    CUDA_CHECK(cudaStreamSynchronize(static_cast<cudaStream_t>(stream.handle)));
+  }};
+}
+
+/// Empties the output of a call whose number is not above the last one's.
+__global__ void expect_next_call(int call, int* last_call, float* out, std::int64_t M) {
+  if (call <= *last_call) {
+    for (std::int64_t m = 0; m < M; ++m) out[m] = 0;
+  }
+  *last_call = call;
+}
+
+/// Tells calls apart by a number that the host counts: a graph repeats the one it was captured with.
+Launch plan_counts_calls(const RowSum::Problem& p,
+                         const RowSum::Tensors& t,
+                         Workspace,
+                         const DeviceInfo&) {
+  auto* last_call = static_cast<int*>(take_memory(sizeof(int)));
+  CUDA_CHECK(cudaMemset(last_call, 0, sizeof(int)));
+  return {.enqueue = [=, calls = std::make_shared<int>(0)](Stream stream) {
+    const auto queue = static_cast<cudaStream_t>(stream.handle);
+    launch_right(p, t, queue);
+    expect_next_call<<<1, 1, 0, queue>>>(++*calls, last_call, static_cast<float*>(t.out.data), p.M);
+    CUDA_CHECK_LAUNCH();
+  }};
+}
+
+constexpr Backend<RowSum> with_plan(std::string_view id, decltype(&plan_elsewhere) plan) {
+  Backend<RowSum> backend = make<Trouble::kNone>(id);
+  backend.plan = plan;
+  return backend;
+}
+
+const Backend<RowSum> kElsewhere = with_plan("cuda_elsewhere", plan_elsewhere);
+const Backend<RowSum> kSynchronises = with_plan("cuda_synchronises", plan_synchronises);
+const Backend<RowSum> kCountsCalls = with_plan("cuda_counts_calls", plan_counts_calls);
 const Backend<RowSum> kRight = make<Trouble::kNone>("cuda_right");
 const Backend<RowSum> kStale = make<Trouble::kStale>("cuda_stale");
 const Backend<RowSum> kBeyond = make<Trouble::kBeyondOutput>("cuda_beyond");
@@ -78,10 +140,18 @@ const Backend<RowSum> kAbort = make<Trouble::kAbort>("cuda_aborts");
 const Backend<RowSum> kLeak = make<Trouble::kLeak>("cuda_leaks");
 const Backend<RowSum> kHoard = make<Trouble::kHoard>("cuda_hoards");
 
-const BackendSlot<RowSum> kSlots[] = {
-    {"cuda_right", &kRight},  {"cuda_stale", &kStale},        {"cuda_beyond", &kBeyond},
-    {"cuda_trap", &kTrap},    {"cuda_far_write", &kFarWrite}, {"cuda_hangs", &kHang},
-    {"cuda_aborts", &kAbort}, {"cuda_leaks", &kLeak},         {"cuda_hoards", &kHoard}};
+const BackendSlot<RowSum> kSlots[] = {{"cuda_right", &kRight},
+                                      {"cuda_stale", &kStale},
+                                      {"cuda_beyond", &kBeyond},
+                                      {"cuda_trap", &kTrap},
+                                      {"cuda_far_write", &kFarWrite},
+                                      {"cuda_hangs", &kHang},
+                                      {"cuda_elsewhere", &kElsewhere},
+                                      {"cuda_synchronises", &kSynchronises},
+                                      {"cuda_counts_calls", &kCountsCalls},
+                                      {"cuda_aborts", &kAbort},
+                                      {"cuda_leaks", &kLeak},
+                                      {"cuda_hoards", &kHoard}};
 
 }  // namespace
 

@@ -276,6 +276,9 @@ class CommandLine(unittest.TestCase):
         (cell,) = self.cells()
         self.assertEqual((cell["backend"], cell["shape"]["M"]), ("cpu_fused", 8))
         self.assertGreaterEqual(cell["time"]["cold"]["n"], 5)
+        if cell["clock"]["mhz"] is not None:
+            self.assertEqual(len(cell["clock"]["mhz"]), cell["time"]["cold"]["n"])
+            self.assertGreater(cell["clock"]["median_mhz"], 100)
         recorded = json.loads((self.root / "gb.json").read_text())["benchmarks"]
         self.assertEqual(len(recorded), 1)
         self.assertAlmostEqual(recorded[0]["real_time"] * 1e6, cell["time"]["cold"]["median"],

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/broken_backends.h"
 
 namespace attn {
@@ -41,6 +43,55 @@ TEST_F(RunnerTest, TimingKeepsEverySampleAndChecksAgain) {
   EXPECT_EQ(row.time->cold.samples.size(), row.time->cold.n);
   EXPECT_GE(row.time->flush_bytes, 2 * machine_.cpu.l2_bytes);
   EXPECT_EQ(row.check->after, std::optional<bool>(true));
+}
+
+TEST_F(RunnerTest, EveryColdSampleHasItsClock) {
+  const CellRow row = run("right", /*timed=*/true);
+  ASSERT_TRUE(row.clock.has_value());
+  if (row.clock->mhz.empty()) GTEST_SKIP() << "nothing tells the clock here";
+  EXPECT_EQ(row.clock->mhz.size(), row.time->cold.n);
+  for (const double mhz : row.clock->mhz) EXPECT_GT(mhz, 100);
+  EXPECT_FALSE(row.clock->driver.reasons.has_value()) << "a CPU has no NVML";
+}
+
+/// T11 on a GPU: what a captured graph leaves out, or does only once, is found out.
+class GpuGraph : public RunnerTest {
+ protected:
+  void SetUp() override {
+    machine_ = find_machine(/*want_gpu=*/true);
+    if (!machine_.gpu) GTEST_SKIP() << "no GPU: " << machine_.why_no_gpu;
+  }
+  CellRow replayed(std::string_view backend) {
+    Runner runner(machine_, {.timed = true, .sample_seconds = 1e-3, .graph = true}, std::nullopt);
+    return runner.run(toy_item(backend));
+  }
+};
+
+TEST_F(GpuGraph, AReplayIsVerifiedAndTimed) {
+  const CellRow row = replayed("cuda_right");
+  EXPECT_EQ(row.status, Status::kOk) << row.reason.value_or("");
+  ASSERT_TRUE(row.time && row.time->graph);
+  EXPECT_GT(row.time->graph->median, 0);
+  EXPECT_EQ(row.clock->mhz.size(), row.time->cold.n);
+}
+
+TEST_F(GpuGraph, AReplayThatLeavesThePoisonIsIncorrect) {
+  const CellRow row = replayed("cuda_counts_calls");
+  EXPECT_EQ(row.status, Status::kIncorrect);
+  EXPECT_NE(row.reason.value_or("").find("a replay of its graph"), std::string::npos);
+}
+
+TEST_F(GpuGraph, AGraphWithoutAKernelIsIncorrect) {
+  const CellRow row = replayed("cuda_elsewhere");
+  EXPECT_EQ(row.status, Status::kIncorrect);
+  EXPECT_EQ(row.reason, "its graph holds no kernel");
+}
+
+TEST_F(GpuGraph, ALaunchThatCannotBeCapturedSaysSo) {
+  const CellRow row = replayed("cuda_synchronises");
+  EXPECT_EQ(row.status, Status::kOk) << row.reason.value_or("");
+  EXPECT_FALSE(row.time->graph.has_value());
+  EXPECT_EQ(std::count(row.flags.begin(), row.flags.end(), "not_capturable"), 1);
 }
 
 TEST_F(RunnerTest, WrongOutputsAreIncorrect) {
