@@ -32,6 +32,7 @@ struct SweepFlags {
   std::string device = "auto";
   bool list = false;
   bool dry_run = false;
+  bool profile = false;
   bool serve = false;  // the cells to the sweep that started this process
 };
 
@@ -171,6 +172,7 @@ int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_
   std::vector<PlanItem> plan = plan_of(flags);
   if (only_printed(flags, plan)) return kExitOk;
   const Machine machine = machine_of(flags);
+  if (flags.profile) return run_profile(plan, machine, flags.options);
   if (flags.serve) {
     serve_cells(plan, machine, flags.options.runner);
     return kExitOk;
@@ -250,6 +252,8 @@ int parse_and_run(std::vector<std::string> arguments) {
   list->add_flag("--supports", supports, "print which backend takes which feature");
   CLI::App* verify = app.add_subcommand("verify", "compare backends with the fp64 oracle");
   add_sweep_flags(*verify, verify_flags);
+  verify->add_flag("--profile", verify_flags.profile,
+                   "run one cell of a GPU for a profiler and print the profiler's command");
   CLI::App* bench = app.add_subcommand("bench", "verify, then time");
   add_sweep_flags(*bench, bench_flags);
   bench

@@ -40,6 +40,8 @@ std::uint64_t hash(const void* data, std::size_t bytes);
 
 /// Runs the launch once and waits; throws what went wrong.
 void run(const Launch& launch);
+/// Runs the launch once between cudaProfilerStart and -Stop, inside an NVTX range of this name.
+void profile(const Launch& launch, const std::string& range);
 /// After a device error: clears it if the context survived, and says whether it did.
 bool recover() noexcept;
 

@@ -187,7 +187,9 @@ void Runner::attempt(const PlanItem& item,
   verify(cell, row);
   for (const KernelUse& kernel : cell.launch.kernels) row.kernels.push_back(gpu::describe(kernel));
   if (row.status != Status::kOk && row.status != Status::kUnchecked) return;
-  if (use) {
+  if (options_.profile) {
+    gpu::profile(cell.launch, item.name());
+  } else if (use) {
     warm_up(cell, row);
     use([&cell](bool cold, int count) { return sample(cell, cold, count); });
     cell.fixture.poison(kNanPattern);  // another backend may have left a right answer

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "harness/session.h"
+#include "harness/usage_error.h"
 
 namespace attn {
 namespace {
@@ -188,6 +189,19 @@ int Sweep::finish() const {
     return kExitUsage;
   }
   return kExitOk;
+}
+
+int run_profile(const std::vector<PlanItem>& plan, const Machine& machine, SweepOptions options) {
+  if (plan.size() != 1)
+    throw UsageError(fmt::format("--profile takes one cell, not {}", plan.size()));
+  const BackendInfo* info = plan[0].op->backends()[plan[0].backend].info;
+  if (!info || machine.device_for(*info).space == MemorySpace::kHost)
+    throw UsageError("--profile needs a backend on a GPU");
+  options.runner.profile = true;
+  const CellRow row = Runner(machine, options.runner, std::nullopt).run(plan[0]);
+  fmt::print("{} {} {}\n", plan[0].name(), name_of(row.status), row.reason.value_or(""));
+  fmt::print("ncu --profile-from-start off --set full {}\n", command_text(options.argv));
+  return row.status == Status::kOk ? kExitOk : kExitIncorrect;
 }
 
 int run_verify(std::vector<PlanItem> plan, const Machine& machine, const SweepOptions& options) {

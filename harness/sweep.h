@@ -88,6 +88,10 @@ class Sweep {
 /// "verify": every planned cell in turn. Returns the exit code.
 int run_verify(std::vector<PlanItem> plan, const Machine& machine, const SweepOptions& options);
 
+/// "--profile": verifies one cell of a GPU in this process and runs it once more, as a profiler sees
+/// it; prints the profiler's command and writes no row. Throws UsageError for any other plan.
+int run_profile(const std::vector<PlanItem>& plan, const Machine& machine, SweepOptions options);
+
 /// "bench": the cells become Google Benchmark's, which drives them. `benchmark_flags` are the
 /// --benchmark_* arguments. Returns the exit code.
 int run_bench(std::vector<PlanItem> plan,

@@ -85,6 +85,8 @@ class CommandLine(unittest.TestCase):
             "--time-budget": [*verify, "--time-budget", "soon"],
             "cannot make": ["verify", "colreduce", *SMALL, "--out", "out/rows.jsonl/below"],
             "cannot read missing.jsonl": ["report", "missing.jsonl"],
+            "--profile takes one cell, not 2": [*verify, "--backend", "cpu*", "--profile"],
+            "--profile needs a backend on a GPU": [*verify, "--backend", "cpu_fused", "--profile"],
             "--device": [*verify, "--device", "tpu"],
         }.items():
             with self.subTest(sentence):

@@ -81,6 +81,12 @@ TEST_F(GpuTimer, ALaunchThatCannotBeCapturedThrowsAndLeavesTheStream) {
   EXPECT_EQ(gpu::capture(delayed(std::chrono::microseconds(0))).kernels, 1u);
 }
 
+TEST_F(GpuTimer, AProfiledRunRunsOnce) {
+  int runs = 0;
+  gpu::profile({[&](Stream) { ++runs; }}, "a range");
+  EXPECT_EQ(runs, 1);
+}
+
 TEST_F(GpuTimer, ColdSamplesWriteTwiceTheL2EachTime) {
   const gpu::Samples cold = gpu::time(delayed(std::chrono::microseconds(0)), true, 7);
   EXPECT_EQ(cold.ns.size(), 7u);

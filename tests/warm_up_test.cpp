@@ -40,11 +40,12 @@ TEST(WarmUp, NoiseOfSingleReadingsDoesNotCount) {
 TEST(WarmUp, AClockThatNeverSettlesEndsIt) {
   const auto swings = [](double t) { return 1900 * (1 + 0.02 * std::sin(10 * t)); };
   EXPECT_NEAR(ms_of(swings), -3000, 10);
-  const auto climbs = [](double share) {  // of the clock, in a second; 0.4 s lie between bins
-    return [=](double t) { return 1900 * (1 + share * t); };
-  };
-  EXPECT_NEAR(ms_of(climbs(0.014)), -3000, 10);
-  EXPECT_NEAR(ms_of(climbs(0.010)), 500, 10);
+  const auto climbs =
+      [](double percent) {  // a second; 0.4 s lie between the first bin and the last
+        return [=](double t) { return 1900 * (1 + percent / 100 * t); };
+      };
+  EXPECT_NEAR(ms_of(climbs(1.4)), -3000, 10);
+  EXPECT_NEAR(ms_of(climbs(1.0)), 500, 10);
 }
 
 TEST(WarmUp, LongStepsAreComparedOneByOne) {
