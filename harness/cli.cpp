@@ -269,8 +269,8 @@ int parse_and_run(std::vector<std::string> arguments) {
   std::vector<std::string> files;
   std::string format = "table";
   report->add_option("rows", files, "rows.jsonl files; default: the newest under results/");
-  report->add_option("--format", format, "table, csv or markdown")
-      ->check(CLI::IsMember({"table", "csv", "markdown"}));
+  report->add_option("--format", format, "table, csv, markdown or html")
+      ->check(CLI::IsMember({"table", "csv", "markdown", "html"}));
 
   std::reverse(arguments.begin() + 1, arguments.end());  // CLI11 takes a vector from its end
   try {
