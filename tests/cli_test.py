@@ -19,6 +19,7 @@ import unittest
 from pathlib import Path
 
 BINARY = os.environ.get("ATTNBENCH", "")
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SMALL = ["--backend", "cpu*", "--device", "cpu", "--D", "8", "--N", "16"]
 
 
@@ -184,8 +185,8 @@ class CommandLine(unittest.TestCase):
             self.assertGreaterEqual(len(cells), kept + progress, "a reported row is on the disk")
             kept = len(cells)
         self.assertLess(kept, 800, "every kill met a sweep at work")
-        self.assertEqual(subprocess.run(words, cwd=self.root, capture_output=True,
-                                        check=False).returncode, 0)
+        self.assertEqual(subprocess.run(words, cwd=self.root, capture_output=True, check=False,
+                                        env=ONE_THREAD).returncode, 0)
         self.assertEqual(len({cell["key"] for cell in self.cells()}), 800)
         self.assertEqual(len(self.cells()), 800, "no cell is done twice")
         self.no_process_is_left()
@@ -193,7 +194,7 @@ class CommandLine(unittest.TestCase):
     def killed(self, words: list[str], reports: int, delay_s: float) -> int:
         """Kills the program some time after so many progress lines; returns how many it printed."""
         with subprocess.Popen(words, cwd=self.root, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, text=True) as process:
+                              stderr=subprocess.PIPE, text=True, env=ONE_THREAD) as process:
             assert process.stderr
             seen = 0
             while seen < reports and (line := process.stderr.readline()):
