@@ -1,20 +1,16 @@
 // The worker's side: one process, both arms, blocks on request.
-#include <fmt/format.h>
-
-#include <iostream>
+#include <optional>
 #include <string>
 
 #include "harness/arms.h"
 #include "harness/block_json.h"
-#include "harness/host_clock.h"
+#include "harness/child.h"
+#include "harness/inference.h"
+#include "harness/nvml.h"
 #include "harness/runner.h"
 
 namespace attn {
 namespace {
-
-void answer(const Json& message) {
-  std::cout << message.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
-}
 
 const DeviceInfo& device_of(const PlanItem& item, const Machine& machine) {
   return machine.device_for(*item.op->backends()[item.backend].info);
@@ -31,8 +27,9 @@ class ArmSampler {
     gpu::Samples samples = take_(cold_, kGroupSamples);
     if (cold_ && samples.flush_bytes < 2 * device_.l2_bytes) flags.insert("cold_unproven");
     if (!samples.gated) flags.insert("ungated");
-    const bool on_host = device_.space == MemorySpace::kHost;
-    return {.ns = std::move(samples.ns), .mhz = on_host ? host::clock_mhz() : std::nullopt};
+    Group group{.ns = std::move(samples.ns)};
+    if (!samples.mhz.empty()) group.mhz = mean(samples.mhz);
+    return group;
   }
 
  private:
@@ -44,6 +41,8 @@ class ArmSampler {
 }  // namespace
 
 void serve_arms(const Arms& arms, const Machine& machine, const ArmOptions& options, Arm first) {
+  const Parent parent;
+  const auto answer = [&parent](const Json& message) { parent.send(line_of(message)); };
   Runner runner(machine, {.seed = options.seed, .cell_limit_s = options.cell_limit_s},
                 std::nullopt);
   std::set<std::string> flags;
@@ -51,10 +50,17 @@ void serve_arms(const Arms& arms, const Machine& machine, const ArmOptions& opti
   const auto answer_blocks = [&](const TakeSamples& take_a, const TakeSamples& take_b) {
     const ArmSampler a(take_a, device_of(arms.a, machine), options.cold);
     const ArmSampler b(take_b, device_of(arms.b, machine), options.cold);
+    std::optional<Nvml> nvml;
+    if (machine.gpu) nvml.emplace();
+    const auto slowed_down = [&] {
+      const std::uint64_t reasons = nvml ? nvml->state().reasons.value_or(0) : 0;
+      if (power_capped(reasons)) flags.insert("power_capped");
+      return hardware_slowdown(reasons);
+    };
     answer({{"ready", true}});
-    for (std::string line; std::getline(std::cin, line) && line == "block";) {
+    while (Parent::receive() == "block") {
       const auto take = [&](Arm arm) { return (arm == Arm::kA ? a : b).group(flags); };
-      answer(to_json(measure_block(take, first)));
+      answer(to_json(measure_steady_block(take, first, slowed_down, flags)));
     }
   };
   const CellRow row_a = runner.run_with(arms.a, [&](const TakeSamples& take_a) {

@@ -13,27 +13,28 @@ namespace attn {
 namespace {
 
 /// The row that each benchmark's last run produced, until the reporter takes it.
-using Pending = std::map<std::string, std::pair<const PlanItem*, CellRow>>;
+using Pending = std::map<std::string, std::pair<const PlanItem*, Json>>;
 
 /// One iteration is one cell: its manual time is the median of the cold samples, which stand in the
 /// row and, as quantiles, in the counters.
 void run_cell(benchmark::State& state, Sweep& sweep, const PlanItem& item, Pending& pending) {
-  std::optional<CellRow> row = sweep.work_on(item);
+  std::optional<Json> row = sweep.work_on(item);
   if (!row) {
-    state.SkipWithError("not run: time budget spent or GPU lost");
+    state.SkipWithError("not run: time budget spent or no worker");
     return;
   }
-  const bool has_time = row->time.has_value() && row->status == Status::kOk;
-  if (!has_time) {
-    const std::string why =
-        std::string(name_of(row->status)) + ": " + row->reason.value_or("no time");
+  if (!(*row)["time"].is_object() || (*row)["status"] != name_of(Status::kOk)) {
+    const Json& reason = (*row)["reason"];
+    const std::string why = (*row)["status"].get<std::string>() + ": " +
+                            (reason.is_string() ? reason.get<std::string>() : "no time");
     state.SkipWithError(why.c_str());
   } else {
-    const Summary& cold = row->time->cold;
-    while (state.KeepRunning()) state.SetIterationTime(cold.median * 1e-9);
-    state.counters["samples"] = static_cast<double>(cold.n);
-    state.counters["p25_us"] = cold.p25 * 1e-3;
-    state.counters["p75_us"] = cold.p75 * 1e-3;
+    const Json& cold = (*row)["time"]["cold"];
+    const auto ns = [&](const char* quantile) { return cold[quantile].get<double>(); };
+    while (state.KeepRunning()) state.SetIterationTime(ns("median") * 1e-9);
+    state.counters["samples"] = cold["n"].get<double>();
+    state.counters["p25_us"] = ns("p25") * 1e-3;
+    state.counters["p75_us"] = ns("p75") * 1e-3;
   }
   pending.insert_or_assign(item.name(), std::pair(&item, std::move(*row)));
 }
@@ -50,7 +51,9 @@ class RowReporter final : public benchmark::BenchmarkReporter {
         continue;  // an aggregate of repetitions, or a cell that did not run
       const auto& [item, row] = it->second;
       sweep_.record(*item, row);
-      if (row.time) fmt::print("{} {:.4f} ms\n", item->name(), row.time->cold.median * 1e-6);
+      if (row["time"].is_object())
+        fmt::print("{} {:.4f} ms\n", item->name(),
+                   row["time"]["cold"]["median"].get<double>() * 1e-6);
       pending_.erase(it);
     }
   }

@@ -27,6 +27,20 @@ Block measure_block(const TakeGroup& take, Arm first) {
   return block;
 }
 
+Block measure_steady_block(const TakeGroup& take,
+                           Arm first,
+                           const std::function<bool()>& slowed_down,
+                           std::set<std::string>& flags) {
+  constexpr int kTries = 3;
+  Block block;
+  for (int i = 0; i < kTries; ++i) {
+    block = measure_block(take, first);
+    if (!slowed_down()) return block;
+  }
+  flags.insert(std::string(kHardwareSlowdown));
+  return block;
+}
+
 double log_ratio(const Block& block) {
   return median_log(block, Arm::kB) - median_log(block, Arm::kA);
 }

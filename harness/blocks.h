@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <set>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -28,6 +30,9 @@ struct Group {
 /// Takes `kGroupSamples` samples of an arm: a real timer, or a test's.
 using TakeGroup = std::function<Group(Arm)>;
 
+/// Flag of a comparison that the hardware slowed down; it decides nothing.
+inline constexpr std::string_view kHardwareSlowdown = "hw_slowdown";
+
 struct Block {
   Arm first = Arm::kA;
   std::array<Group, 4> groups{};  ///< of first, other, other, first
@@ -36,6 +41,14 @@ struct Block {
 };
 
 Block measure_block(const TakeGroup& take, Arm first);
+
+/// As above, but a block that the hardware slowed down is measured again; one that is slowed down
+/// every time counts, and `flags` gets "hw_slowdown". `slowed_down` speaks of the time since its last
+/// call.
+Block measure_steady_block(const TakeGroup& take,
+                           Arm first,
+                           const std::function<bool()>& slowed_down,
+                           std::set<std::string>& flags);
 
 /// median(log t_B) - median(log t_A).
 double log_ratio(const Block& block);

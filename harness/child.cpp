@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,8 +14,23 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <iostream>
 
 namespace attn {
+namespace {
+
+/// Writes a line; an end that is gone is found out when the next one is read.
+void send_line(int socket, const std::string& line) {
+  const std::string text = fmt::format("{}\n", line);
+  std::size_t sent = 0;
+  while (sent < text.size()) {
+    const ssize_t count = ::send(socket, text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
+    if (count < 0 && errno != EINTR) return;
+    if (count > 0) sent += static_cast<std::size_t>(count);
+  }
+}
+
+}  // namespace
 
 Child::Child(const std::string& program, const std::vector<std::string>& arguments) {
   int ends[2] = {-1, -1};
@@ -48,15 +64,7 @@ Child::~Child() {
   ::close(socket_);
 }
 
-void Child::send(const std::string& line) const {
-  const std::string text = fmt::format("{}\n", line);
-  std::size_t sent = 0;
-  while (sent < text.size()) {
-    const ssize_t count = ::send(socket_, text.data() + sent, text.size() - sent, MSG_NOSIGNAL);
-    if (count < 0 && errno != EINTR) return;
-    if (count > 0) sent += static_cast<std::size_t>(count);
-  }
-}
+void Child::send(const std::string& line) const { send_line(socket_, line); }
 
 std::string Child::receive(double timeout_s) {
   using Clock = std::chrono::steady_clock;
@@ -74,7 +82,7 @@ std::string Child::receive(double timeout_s) {
     const int events = left > 0 ? ::poll(&ready, 1, static_cast<int>(left)) : 0;
     if (events < 0 && errno == EINTR) continue;
     if (events <= 0)
-      throw ProcessFailure(Status::kTimeout, fmt::format("no answer in {:.0f} s", timeout_s));
+      throw ProcessFailure(Status::kTimeout, fmt::format("no answer in {:g} s", timeout_s));
     std::array<char, 4096> chunk;
     const ssize_t count = ::recv(socket_, chunk.data(), chunk.size(), 0);
     if (count < 0 && errno == EINTR) continue;
@@ -95,5 +103,19 @@ void Child::report_end() {
                         strsignal(WTERMSIG(status)))
           : fmt::format("its process ended with exit code {}", WEXITSTATUS(status)));
 }
+
+Parent::Parent() : socket_(::dup(STDOUT_FILENO)) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::dup2(STDERR_FILENO, STDOUT_FILENO);
+}
+
+Parent::~Parent() { ::close(socket_); }
+
+std::optional<std::string> Parent::receive() {
+  std::string line;
+  return std::getline(std::cin, line) ? std::optional(line) : std::nullopt;
+}
+
+void Parent::send(const std::string& line) const { send_line(socket_, line); }
 
 }  // namespace attn

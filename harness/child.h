@@ -1,8 +1,9 @@
-// A child process that is spoken to in lines, with a deadline for every answer.
+// A child process that is spoken to in lines, with a deadline for every answer; and its own end.
 #pragma once
 
 #include <sys/types.h>
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -43,6 +44,24 @@ class Child {
   pid_t pid_ = -1;
   int socket_ = -1;
   std::string buffer_;  // received and not yet returned
+};
+
+/// What a child has of the process that started it. From its construction on, what the program prints
+/// goes to standard error, so that a library's words are no answer, and the child ends with its
+/// parent, even in a call that never returns.
+class Parent {
+ public:
+  Parent();
+  ~Parent();
+  Parent(const Parent&) = delete;
+  Parent& operator=(const Parent&) = delete;
+
+  /// The next line; empty when the parent has closed its end.
+  static std::optional<std::string> receive();
+  void send(const std::string& line) const;
+
+ private:
+  int socket_ = -1;
 };
 
 }  // namespace attn

@@ -5,6 +5,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -30,6 +34,8 @@ struct SweepFlags {
   std::string device = "auto";
   bool list = false;
   bool dry_run = false;
+  bool profile = false;
+  bool serve = false;  // the cells to the sweep that started this process
 };
 
 /// What `compare` takes besides.
@@ -89,6 +95,13 @@ void add_sweep_flags(CLI::App& command, SweepFlags& flags) {
   command.add_option("operator", flags.selection.op, "for example colreduce")->required();
   command.add_option("--backend", flags.selection.backends,
                      "globs: 'mma*,!naive'; id@revision: as built from it");
+  command
+      .add_option("--timeout", flags.options.timeout_s,
+                  "seconds after which a cell's process is ended (default 300)")
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--in-process", flags.options.in_process,
+                   "run cells in this process, for debuggers, profilers and sanitizers");
+  command.add_flag(std::string(kServeFlag), flags.serve)->group("");
   add_selection_flags(command, flags);
 }
 
@@ -171,6 +184,11 @@ int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_
   std::vector<PlanItem> plan = plan_of(flags);
   if (only_printed(flags, plan)) return kExitOk;
   const Machine machine = machine_of(flags);
+  if (flags.profile) return run_profile(plan, machine, flags.options);
+  if (flags.serve) {
+    serve_cells(plan, machine, flags.options.runner);
+    return kExitOk;
+  }
   return timed ? run_bench(std::move(plan), machine, flags.options, std::move(benchmark_flags))
                : run_verify(std::move(plan), machine, flags.options);
 }
@@ -251,12 +269,16 @@ int parse_and_run(std::vector<std::string> arguments) {
   add_plugin_flag(*list, plugins);
   CLI::App* verify = app.add_subcommand("verify", "compare backends with the fp64 oracle");
   add_sweep_flags(*verify, verify_flags);
+  verify->add_flag("--profile", verify_flags.profile,
+                   "run one cell of a GPU for a profiler and print the profiler's command");
   CLI::App* bench = app.add_subcommand("bench", "verify, then time");
   add_sweep_flags(*bench, bench_flags);
   bench
       ->add_option("--sample-seconds", bench_flags.options.runner.sample_seconds,
                    "time spent on the cold samples of a cell")
       ->check(CLI::PositiveNumber);
+  bench->add_flag("--graph", bench_flags.options.runner.graph,
+                  "also capture each launch in a CUDA graph, verify its replay and time it");
   CLI::App* compare = app.add_subcommand(
       "compare", "is B faster than A? Blocks in turns, a verdict with an interval");
   add_compare_flags(*compare, compare_flags);
@@ -264,8 +286,8 @@ int parse_and_run(std::vector<std::string> arguments) {
   std::vector<std::string> files;
   std::string format = "table";
   report->add_option("rows", files, "rows.jsonl files; default: the newest under results/");
-  report->add_option("--format", format, "table, csv or markdown")
-      ->check(CLI::IsMember({"table", "csv", "markdown"}));
+  report->add_option("--format", format, "table, csv, markdown or html")
+      ->check(CLI::IsMember({"table", "csv", "markdown", "html"}));
 
   std::reverse(arguments.begin() + 1, arguments.end());  // CLI11 takes a vector from its end
   try {
@@ -295,14 +317,19 @@ int parse_and_run(std::vector<std::string> arguments) {
 }  // namespace
 
 int run_command_line(int argc, char** argv) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of its write, not the end
   std::vector<std::string> arguments(argv, argv + argc);
   arguments.front() = std::filesystem::path(arguments.front()).filename();
+  int code = kExitUsage;
   try {
-    return parse_and_run(std::move(arguments));
-  } catch (const UsageError& error) {
+    code = parse_and_run(std::move(arguments));
+    if (std::fflush(stdout) != 0)
+      throw UsageError(std::string("cannot write standard output: ") + std::strerror(errno));
+  } catch (const std::exception& error) {
     fmt::print(stderr, "attnbench: {}\n", error.what());
     return kExitUsage;
   }
+  return code;
 }
 
 }  // namespace attn

@@ -114,6 +114,10 @@ ComparedCell CompareSweep::compare(const Arms& arms, bool control) {
     decision.verdict = Verdict::kUndecided;
     decision.reason = "no claim without an oracle that reaches the cell";
   }
+  if (measured.flags.count(std::string(kHardwareSlowdown)) > 0) {
+    decision.verdict = Verdict::kUndecided;
+    decision.reason = "the hardware slowed its clock down";
+  }
   for (const Arm arm : {Arm::kA, Arm::kB}) {
     const std::vector<double> ns = samples_of(measured.gathered.processes, arm);
     if (!ns.empty() && summarise(ns).median < 10 * null_kernel_ns_)

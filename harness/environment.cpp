@@ -144,6 +144,26 @@ std::string utc_now(bool compact) {
   return text.data();
 }
 
+Json to_json(const Ceilings& c) {
+  return {{"copy_Bps", positive_or_null(c.copy_Bps)},
+          {"mma_flops", positive_or_null(c.mma_flops)},
+          {"ffma_flops", positive_or_null(c.ffma_flops)},
+          {"ex2_per_s", positive_or_null(c.ex2_per_s)},
+          {"null_kernel_ns", positive_or_null(c.null_kernel_ns)}};
+}
+
+Ceilings ceilings_from_json(const Json& json) {
+  const auto rate = [&](const char* name) {
+    const Json& value = json.at(name);
+    return value.is_number() ? value.get<double>() : 0;
+  };
+  return {.copy_Bps = rate("copy_Bps"),
+          .mma_flops = rate("mma_flops"),
+          .ffma_flops = rate("ffma_flops"),
+          .ex2_per_s = rate("ex2_per_s"),
+          .null_kernel_ns = rate("null_kernel_ns")};
+}
+
 Json run_record(const Machine& machine,
                 const Revision& revision,
                 const std::optional<Ceilings>& ceilings,
@@ -151,8 +171,7 @@ Json run_record(const Machine& machine,
                 std::uint64_t seed) {
   const DeviceInfo& device = machine.main_device();
   const gpu::Facts* gpu = machine.gpu ? &*machine.gpu : nullptr;
-  const NvmlFacts nvml = gpu ? read_nvml() : NvmlFacts{};
-  const Ceilings c = ceilings.value_or(Ceilings{});
+  const NvmlFacts nvml = gpu ? Nvml().facts() : NvmlFacts{};
   const std::string id = build_id();
   const std::string driver = !gpu ? "" : nvml.driver.value_or(gpu->driver);
   return {{"type", "run"},
@@ -187,12 +206,7 @@ Json run_record(const Machine& machine,
           {"host", {{"cpu", text_or_null(machine.cpu_model)}, {"threads", machine.cpu.threads}}},
           {"driver", text_or_null(driver)},
           {"cuda", gpu ? text_or_null(gpu->runtime) : Json(nullptr)},
-          {"ceilings",
-           {{"copy_Bps", positive_or_null(c.copy_Bps)},
-            {"mma_flops", positive_or_null(c.mma_flops)},
-            {"ffma_flops", positive_or_null(c.ffma_flops)},
-            {"ex2_per_s", positive_or_null(c.ex2_per_s)},
-            {"null_kernel_ns", positive_or_null(c.null_kernel_ns)}}}};
+          {"ceilings", to_json(ceilings.value_or(Ceilings{}))}};
 }
 
 }  // namespace attn

@@ -47,6 +47,10 @@ struct Revision {
 /// it where the tree travelled without its repository.
 Revision find_revision();
 
+/// Ceilings as the run record holds them, unmeasured ones null, and back.
+Json to_json(const Ceilings& ceilings);
+Ceilings ceilings_from_json(const Json& json);
+
 /// The `run` line. Ceilings are null until they have been measured.
 Json run_record(const Machine& machine,
                 const Revision& revision,

@@ -40,12 +40,15 @@ std::uint64_t hash(const void* data, std::size_t bytes);
 
 /// Runs the launch once and waits; throws what went wrong.
 void run(const Launch& launch);
+/// Runs the launch once between cudaProfilerStart and -Stop, inside an NVTX range of this name.
+void profile(const Launch& launch, const std::string& range);
 /// After a device error: clears it if the context survived, and says whether it did.
 bool recover() noexcept;
 
 struct Samples {
   std::vector<double> ns;              ///< GPU time of each sample, in order
   std::vector<double> host_launch_ns;  ///< host time of each enqueue
+  std::vector<double> mhz;             ///< clock while each sample ran; empty where nothing tells
   std::size_t flush_bytes = 0;         ///< written before each sample, counted on the device
   bool gated = true;                   ///< the queue was full before the first sample began
 };
@@ -53,6 +56,14 @@ struct Samples {
 /// Times `count` runs between events on a gated stream. Cold: a buffer of at least twice the L2 is
 /// written before each sample.
 Samples time(const Launch& launch, bool cold, int count);
+
+/// A launch captured in a CUDA graph.
+struct Graph {
+  Launch replay;
+  std::size_t kernels = 0;  ///< nodes that are kernels
+};
+/// Captures the launch without running it; throws when it does what no graph can hold.
+Graph capture(const Launch& launch);
 
 struct KernelResources {
   std::string name;

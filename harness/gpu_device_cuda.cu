@@ -1,4 +1,7 @@
 // The GPU itself: facts about it, running a launch, recovering from its errors.
+#include <cuda_profiler_api.h>
+#include <nvtx3/nvToolsExt.h>
+
 #include <fstream>
 
 #include "harness/core/cuda_check.h"
@@ -81,6 +84,14 @@ std::optional<Facts> find(std::string& why) {
 void run(const Launch& launch) {
   launch.enqueue({stream()});
   CUDA_CHECK(cudaStreamSynchronize(stream()));
+}
+
+void profile(const Launch& launch, const std::string& range) {
+  CUDA_CHECK(cudaProfilerStart());
+  nvtxRangePushA(range.c_str());
+  run(launch);
+  nvtxRangePop();
+  CUDA_CHECK(cudaProfilerStop());
 }
 
 bool recover() noexcept {

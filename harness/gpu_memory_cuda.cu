@@ -3,7 +3,6 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
-#include <new>
 
 #include "harness/core/cuda_check.h"
 #include "harness/gpu.h"
@@ -64,12 +63,7 @@ __global__ void input_kernel(TensorSpec spec, void* first, InputFamily family, s
 
 void* allocate(std::size_t bytes) {
   void* data = nullptr;
-  const cudaError_t error = cudaMalloc(&data, bytes);
-  if (error == cudaErrorMemoryAllocation) {
-    cudaGetLastError();  // not sticky: clear it
-    throw std::bad_alloc();
-  }
-  CUDA_CHECK(error);
+  CUDA_CHECK(cudaMalloc(&data, bytes));
   return data;
 }
 

@@ -23,8 +23,10 @@ void fill_pattern(void*, std::size_t, std::uint32_t) { absent(); }
 void fill_input(const TensorSpec&, void*, InputFamily, std::uint64_t) { absent(); }
 std::uint64_t hash(const void*, std::size_t) { absent(); }
 void run(const Launch&) { absent(); }
+void profile(const Launch&, const std::string&) { absent(); }
 bool recover() noexcept { return true; }
 Samples time(const Launch&, bool, int) { absent(); }
+Graph capture(const Launch&) { absent(); }
 Ceilings measure_ceilings() { absent(); }
 Launch sentinel() { absent(); }
 KernelResources describe(const KernelUse&) { absent(); }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "harness/host_clock.h"
 #include "harness/host_memory.h"
 
 namespace attn::host {
@@ -17,6 +18,7 @@ gpu::Samples time(const Launch& launch, bool cold, int count, std::size_t cache_
     const Clock::time_point start = Clock::now();
     launch.enqueue({});
     samples.ns.push_back(std::chrono::duration<double, std::nano>(Clock::now() - start).count());
+    if (const std::optional<double> mhz = clock_mhz()) samples.mhz.push_back(*mhz);
   }
   samples.host_launch_ns = {0};  // the launch is the work
   samples.flush_bytes = flush.size() * sizeof(std::uint32_t);

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <map>
 
+#include "harness/report_html.h"
 #include "harness/row.h"
 #include "harness/usage_error.h"
 
@@ -92,16 +93,25 @@ std::string csv_cell(std::string text) {
 void print_report(std::vector<std::string> files, const std::string& format) {
   if (files.empty()) files = newest_files();
   if (files.empty()) throw UsageError("there are no rows under results/ yet");
-  std::vector<std::vector<std::string>> lines;
-  std::map<std::string, std::size_t> line_of_key;
+  Json runs = Json::array();
+  Json cells = Json::array();
+  std::map<std::string, std::size_t> place_of_key;
   for (const std::string& file : files) {
-    for (const Json& row : read_rows(file)) {
+    for (Json& row : read_rows(file)) {
+      if (row["type"] == "run") runs.push_back(row);
       if (row["type"] != "cell") continue;
-      const auto [it, added] = line_of_key.try_emplace(row["key"], lines.size());
-      if (added) lines.emplace_back();
-      lines[it->second] = columns_of(row);
+      const auto [it, added] = place_of_key.try_emplace(row["key"], cells.size());
+      if (added) cells.emplace_back();
+      if (!runs.empty()) row["run"] = runs.size() - 1;
+      cells[it->second] = std::move(row);
     }
   }
+  if (format == "html") {
+    fmt::print("{}", html_page(runs, cells));
+    return;
+  }
+  std::vector<std::vector<std::string>> lines;
+  for (const Json& row : cells) lines.push_back(columns_of(row));
   lines.insert(lines.begin(), kHeader);
   std::vector<std::size_t> widths(kHeader.size());
   for (auto& line : lines) {

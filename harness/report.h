@@ -1,4 +1,4 @@
-// Rows as a table for people.
+// Rows for people: tables, and a page for a browser.
 #pragma once
 
 #include <string>
@@ -9,7 +9,8 @@
 
 namespace attn {
 
-/// Prints every cell of the rows files (newest row of a key wins) as "table", "csv" or "markdown".
+/// Prints every cell of the rows files (newest row of a key wins) as "table", "csv", "markdown" or
+/// "html", one page that needs nothing else.
 /// Without files: the newest of each device under results/. Throws UsageError for what it cannot
 /// read.
 void print_report(std::vector<std::string> files, const std::string& format);

@@ -53,9 +53,20 @@ Json to_json(const Check& c) {
 Json to_json(const Timing& t) {
   return {{"cold", to_json(t.cold)},
           {"hot", to_json(t.hot)},
-          {"graph", nullptr},
+          {"graph", t.graph ? to_json(*t.graph) : Json(nullptr)},
           {"host_launch", whole(t.host_launch_ns)},
           {"flush_bytes", t.flush_bytes}};
+}
+
+Json to_json(const ClockUse& c) {
+  Json mhz = nullptr;
+  for (const double one : c.mhz) mhz.push_back(std::round(one));
+  return {{"median_mhz", c.mhz.empty() ? Json(nullptr) : Json(std::round(summarise(c.mhz).median))},
+          {"mhz", mhz},
+          {"reasons", or_null(c.driver.reasons)},
+          {"sm_mhz", or_null(c.driver.sm_mhz)},
+          {"power_w", or_null(c.driver.power_w)},
+          {"temperature_c", or_null(c.driver.temperature_c)}};
 }
 
 Json to_json(const MemoryUse& m) {
@@ -124,6 +135,7 @@ Json to_json(const CellRow& row) {
             {"reason", or_null(row.reason)},
             {"check", json_or_null(row.check)},
             {"time", json_or_null(row.time)},
+            {"clock", json_or_null(row.clock)},
             {"mem", json_or_null(row.memory)},
             {"plan", or_null(row.plan)},
             {"kernels", kernels},
@@ -132,6 +144,10 @@ Json to_json(const CellRow& row) {
             {"repro", row.repro}};
   if (row.plugin) json["plugin"] = {{"file", row.plugin->name}, {"hash", row.plugin->hash}};
   return json;
+}
+
+std::string line_of(const Json& message) {
+  return message.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::vector<Json> read_rows(const std::string& path) {
@@ -170,7 +186,7 @@ RowFile::~RowFile() {
 }
 
 void RowFile::append(const Json& row) {
-  const std::string line = row.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+  const std::string line = line_of(row) + '\n';
   std::size_t written = 0;
   while (written < line.size()) {
     const ssize_t count = ::write(descriptor_, line.data() + written, line.size() - written);

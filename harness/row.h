@@ -12,6 +12,7 @@
 #include "harness/core/operator.h"
 #include "harness/core/status.h"
 #include "harness/gpu.h"
+#include "harness/nvml.h"
 #include "harness/statistics.h"
 
 namespace attn {
@@ -33,15 +34,22 @@ struct Check {
 struct Timing {
   Summary cold;
   Summary hot;
+  std::optional<Summary> graph;  ///< cold replays of the captured launch, where asked for
   double host_launch_ns = 0;
   std::size_t flush_bytes = 0;
+};
+
+/// The clock of the cold samples, and what the driver said right after them.
+struct ClockUse {
+  std::vector<double> mhz;  ///< one per sample; empty where nothing tells
+  NvmlState driver;
 };
 
 struct MemoryUse {
   std::size_t inputs = 0;
   std::size_t outputs = 0;
   std::size_t workspace = 0;
-  std::optional<std::size_t> hidden;  ///< taken besides, by libraries; unknown on a CPU
+  std::optional<std::size_t> hidden;  ///< taken besides; on a CPU the peak of a run, to a MiB or so
   std::size_t lower_bound = 0;        ///< bytes that any implementation moves
 };
 
@@ -69,6 +77,7 @@ struct CellRow {
   std::optional<std::string> reason;
   std::optional<Check> check;
   std::optional<Timing> time;
+  std::optional<ClockUse> clock;
   std::optional<MemoryUse> memory;
   std::optional<std::string> plan;
   std::vector<gpu::KernelResources> kernels;
@@ -81,6 +90,9 @@ struct CellRow {
 Json problem_columns(const std::vector<FieldValue>& fields);
 
 Json to_json(const CellRow& row);
+
+/// The message as one line of text; bytes that are no UTF-8 are replaced.
+std::string line_of(const Json& message);
 
 /// Reads a rows file. A last line without its newline is a torn write and is ignored; any other line
 /// that is no row of this schema throws UsageError naming file and line.

@@ -12,8 +12,10 @@
 
 #include "harness/host_memory.h"
 #include "harness/host_timer.h"
+#include "harness/inference.h"
 #include "harness/seed.h"
 #include "harness/verify.h"
+#include "harness/warm_up.h"
 
 namespace attn {
 namespace {
@@ -77,12 +79,12 @@ std::string row_key(const PlanItem& item, const Machine& machine, const RunnerOp
                                machine.main_device().name, driver, plugin ? plugin->hash : "")));
 }
 
-CellRow Runner::describe(const PlanItem& item,
-                         const BackendInfo* info,
-                         const DeviceInfo& device) const {
+CellRow describe_cell(const PlanItem& item, const Machine& machine, const RunnerOptions& options) {
+  const BackendInfo* info = item.op->backends()[item.backend].info;
+  const DeviceInfo& device = info ? machine.device_for(*info) : machine.main_device();
   CellRow row;
-  row.key = row_key(item, machine_, options_);
-  row.mode = options_.timed ? "bench" : "verify";
+  row.key = row_key(item, machine, options);
+  row.mode = options.timed ? "bench" : "verify";
   row.op = item.op->name();
   if (!item.suite.empty()) row.suite = item.suite;
   row.backend = item.backend_id();
@@ -95,24 +97,24 @@ CellRow Runner::describe(const PlanItem& item,
     row.numerics = class_name(info->numerics, item.problem->input_dtype());
     row.deterministic = info->deterministic;
   }
-  row.repro = repro_command(item, row, options_.seed);
+  row.repro = repro_command(item, row, options.seed);
   return row;
 }
 
 CellRow Runner::run_with(const PlanItem& item, const std::function<void(const TakeSamples&)>& use) {
-  const AnyBackend backend = item.op->backends()[item.backend];
-  const DeviceInfo& device =
-      backend.info ? machine_.device_for(*backend.info) : machine_.main_device();
-  CellRow row = describe(item, backend.info, device);
+  CellRow row = describe_cell(item, machine_, options_);
+  bool usable = true;
   try {
     attempt(item, row, use);
   } catch (const std::bad_alloc&) {
     fail(row, Status::kOom, "memory ran out");
   } catch (const std::exception& error) {
     fail(row, Status::kCrash, error.what());
-    device_lost_ = row.device == "cuda" && !gpu::recover();
+    usable = row.device != "cuda" || gpu::recover();
   }
-  if (backend.trim && !device_lost_) backend.trim();
+  tainted_ = tainted_ || row.status == Status::kIncorrect;
+  const AnyBackend backend = item.op->backends()[item.backend];
+  if (backend.trim && usable) backend.trim();
   return row;
 }
 
@@ -121,7 +123,9 @@ void Runner::fail(CellRow& row, Status status, const std::string& reason) {
   row.status = status;
   row.reason = reason;
   row.time.reset();
+  row.clock.reset();
   row.sol.reset();
+  tainted_ = true;
   data_.forget();
 }
 
@@ -172,6 +176,8 @@ void Runner::attempt(const PlanItem& item,
                              options_.cell_limit_s);
     return;
   }
+  std::optional<host::MemoryLimit> limit;
+  if (device.space == MemorySpace::kHost) limit.emplace();
   data_.select(item);
   const std::size_t workspace_bytes = item.problem->workspace_bytes(item.backend, device);
   if (!fits(item, device, workspace_bytes, options_.timed || use, row)) return;
@@ -183,8 +189,10 @@ void Runner::attempt(const PlanItem& item,
   verify(cell, row);
   for (const KernelUse& kernel : cell.launch.kernels) row.kernels.push_back(gpu::describe(kernel));
   if (row.status != Status::kOk && row.status != Status::kUnchecked) return;
-  if (use) {
-    warm_up(cell);
+  if (options_.profile) {
+    gpu::profile(cell.launch, item.name());
+  } else if (use) {
+    warm_up(cell, row);
     use([&cell](bool cold, int count) { return sample(cell, cold, count); });
     cell.fixture.poison(kNanPattern);  // another backend may have left a right answer
     sample(cell, /*cold=*/false, 1);
@@ -221,17 +229,17 @@ void Runner::verify(Cell& cell, CellRow& row) {
   };
   const HostOutputs first = run_over(kNanPattern);
   if (backend.trim) backend.trim();
-  const std::size_t free_before = free_bytes(cell.device.space);
+  const bool on_host = cell.device.space == MemorySpace::kHost;
+  const host::MemoryPeak peak;
+  const std::size_t free_before = on_host ? 0 : gpu::free_bytes();
   cell.verified = run_over(kLargePattern);
-  const std::size_t free_after = free_bytes(cell.device.space);
+  const std::size_t free_after = on_host ? 0 : gpu::free_bytes();
   row.memory = {.inputs = cell.fixture.bytes(false),
                 .outputs = cell.fixture.bytes(true),
                 .workspace = cell.workspace.bytes(),
-                .hidden = std::nullopt,
+                .hidden = peak.growth(),
                 .lower_bound = static_cast<std::size_t>(cell.item.problem->work().bytes)};
-
-  if (cell.device.space == MemorySpace::kDevice)  // other programs move a CPU's free memory
-    row.memory->hidden = free_before > free_after ? free_before - free_after : 0;
+  if (!on_host) row.memory->hidden = free_before > free_after ? free_before - free_after : 0;
 
   const auto incorrect = [&](const std::string& why) {
     row.status = Status::kIncorrect;
@@ -268,51 +276,101 @@ gpu::Samples Runner::sample(const Cell& cell, bool cold, int count) {
 }
 
 /// Runs the launch until it is warm; returns the seconds that one run took.
-double Runner::warm_up(const Cell& cell) {
-  constexpr double kWarmUpSeconds = 0.05;
+double Runner::warm_up(const Cell& cell, CellRow& row) {
+  constexpr double kLongSeconds = 5e-3;
+  const bool on_device = cell.device.space == MemorySpace::kDevice;
   const Clock::time_point start = Clock::now();
-  int warm_ups = 0;
-  do {
-    run_once(cell.launch, cell.device.space);
-    ++warm_ups;
-  } while (seconds_since(start) < kWarmUpSeconds);
-  return seconds_since(start) / warm_ups;
+  double seconds = 0;
+  const WarmStep step = [&]() -> std::optional<double> {
+    if (!on_device) {
+      const Clock::time_point run_start = Clock::now();
+      run_once(cell.launch, cell.device.space);
+      seconds = seconds_since(run_start);
+      return std::nullopt;  // the rule speaks of the SMs' clock
+    }
+    const int runs = seconds == 0 || seconds > kLongSeconds ? 1 : 6;
+    const gpu::Samples samples = gpu::time(cell.launch, /*cold=*/false, runs);
+    seconds = 1e-9 * summarise(samples.ns).median;
+    return samples.mhz.empty() ? std::nullopt : std::optional(mean(samples.mhz));
+  };
+  if (!attn::warm_up(step, [&] { return seconds_since(start); }))
+    row.flags.emplace_back("clock_unsteady");
+  return seconds;
 }
 
 void Runner::time(Cell& cell, CellRow& row) {
   const bool on_device = cell.device.space == MemorySpace::kDevice;
-  const double seconds = warm_up(cell) + (on_device ? 1e-4 : 0.02);  // + flush
+  const double seconds = warm_up(cell, row) + (on_device ? 1e-4 : 0.02);  // + flush
   const int least = on_device ? 15 : kLeastHostSamples;
   const int count = std::clamp(static_cast<int>(options_.sample_seconds / seconds), least, 100);
 
   gpu::Samples cold = sample(cell, true, count);
+  if (on_device && !nvml_) nvml_.emplace();
+  row.clock = {.mhz = cold.mhz, .driver = on_device ? nvml_->state() : NvmlState{}};
   const gpu::Samples hot = sample(cell, false, std::max(count / 2, least));
-  if (cold.flush_bytes < 2 * cell.device.l2_bytes) row.flags.emplace_back("cold_unproven");
   if (!cold.gated || !hot.gated) row.flags.emplace_back("ungated");
   if (!is_random(cell.item.family)) row.flags.emplace_back("not_comparable");
   row.time = {.cold = summarise(cold.ns),
               .hot = summarise(hot.ns),
+              .graph = std::nullopt,
               .host_launch_ns = summarise(cold.host_launch_ns).median,
               .flush_bytes = cold.flush_bytes};
+  if (options_.graph && on_device) time_graph(cell, row, count);
+  const auto noisy = [&](const std::string& why) {
+    if (row.status != Status::kOk) return;
+    row.status = Status::kNoisy;
+    row.reason = why;
+  };
+  if (cold.flush_bytes < 2 * cell.device.l2_bytes)
+    noisy("cold is unproven: less than twice the L2 was written before each sample");
+  const std::uint64_t reasons = row.clock->driver.reasons.value_or(0);
+  if (hardware_slowdown(reasons)) noisy("the hardware slowed its clock down");
+  if (power_capped(reasons)) row.flags.emplace_back("power_capped");
   if (!ceilings_ || &cell.device != &machine_.main_device()) return;
   const double median = row.time->cold.median;
   if (median < 10 * ceilings_->null_kernel_ns) row.flags.emplace_back("floor_limited");
   row.sol = speed_of_light(cell.item, median);
-  if (row.sol->pct > 105 && row.status == Status::kOk) {
-    row.status = Status::kNoisy;
-    row.reason = "faster than the measured ceilings allow";
-  }
+  if (row.sol->pct > 105) noisy("faster than the measured ceilings allow");
 }
 
-/// The output of the last timed sample must still be the verified one, or at least right.
+/// Replays the captured launch over two patterns of poison, then times the replay. The second run
+/// finds what a launch keeps from its host's side, such as a counter that every call moves on.
+void Runner::time_graph(Cell& cell, CellRow& row, int count) {
+  gpu::Graph graph;
+  try {
+    graph = gpu::capture(cell.launch);
+  } catch (const std::runtime_error&) {
+    row.flags.emplace_back("not_capturable");
+    return;
+  }
+  const auto incorrect = [&](const std::string& why) {
+    row.status = Status::kIncorrect;
+    row.reason = why;
+  };
+  if (graph.kernels == 0) return incorrect("its graph holds no kernel");
+  for (const std::uint32_t pattern : {kNanPattern, kLargePattern}) {
+    cell.fixture.poison(pattern);
+    cell.workspace.poison(pattern);
+    gpu::run(graph.replay);
+    if (row.check && !leaves_verified_output(cell))
+      return incorrect("a replay of its graph left another output than the verified one");
+  }
+  row.time->graph = summarise(gpu::time(graph.replay, /*cold=*/true, count).ns);
+}
+
+/// The output is the verified one, or, where bits may differ, at least right.
+bool Runner::leaves_verified_output(Cell& cell) {
+  const HostOutputs now = cell.fixture.outputs_to_host();
+  return now == cell.verified ||
+         (!cell.info.deterministic &&
+          compare_with_reference(now.views(), *data_.reference(), cell.info.numerics).ok);
+}
+
+/// So must be that of the last timed sample.
 void Runner::check_again(Cell& cell, CellRow& row) {
   if (!row.check) return;
-  const HostOutputs now = cell.fixture.outputs_to_host();
-  row.check->after =
-      now == cell.verified ||
-      (!cell.info.deterministic &&
-       compare_with_reference(now.views(), *data_.reference(), cell.info.numerics).ok);
-  if (*row.check->after) return;
+  row.check->after = leaves_verified_output(cell);
+  if (*row.check->after || row.status == Status::kIncorrect) return;
   row.status = Status::kIncorrect;
   row.reason = "the last timed run left another output than the verified one";
 }

@@ -19,6 +19,8 @@ struct RunnerOptions {
   std::uint64_t seed = 1;
   double sample_seconds = 0.5;  ///< spent on cold samples of a cell; hot samples get half of it
   double cell_limit_s = 10;     ///< predicted to take longer on a CPU: TIMEOUT without a run
+  bool profile = false;         ///< after it has passed, one run for a profiler to see
+  bool graph = false;           ///< also capture the launch and time its replay
 };
 
 /// Times `count` runs of a verified launch, with cold or hot caches.
@@ -38,13 +40,13 @@ class Runner {
   /// As `run`; when the cell has passed and is warm, `use` samples it, and a last sample must leave
   /// the verified output. `use` may run another backend of the same case: both share the tensors.
   CellRow run_with(const PlanItem& item, const std::function<void(const TakeSamples&)>& use);
-  /// A device error destroyed the GPU's context: nothing more can run in this process.
-  bool device_lost() const { return device_lost_; }
+  /// A backend threw or was wrong: it may have left this process, its memory or its GPU context in
+  /// any state, and another process should run the next cell.
+  bool tainted() const { return tainted_; }
 
  private:
   struct Cell;  // what the steps of one cell share
 
-  CellRow describe(const PlanItem& item, const BackendInfo* info, const DeviceInfo& device) const;
   void fail(CellRow& row, Status status, const std::string& reason);
   void attempt(const PlanItem& item,
                CellRow& row,
@@ -57,8 +59,10 @@ class Runner {
   static void plan(Cell& cell);
   void verify(Cell& cell, CellRow& row);
   static gpu::Samples sample(const Cell& cell, bool cold, int count);
-  static double warm_up(const Cell& cell);
+  static double warm_up(const Cell& cell, CellRow& row);
   void time(Cell& cell, CellRow& row);
+  void time_graph(Cell& cell, CellRow& row, int count);
+  bool leaves_verified_output(Cell& cell);
   void check_again(Cell& cell, CellRow& row);
   SpeedOfLight speed_of_light(const PlanItem& item, double ns) const;
 
@@ -66,9 +70,13 @@ class Runner {
   RunnerOptions options_;
   std::optional<Ceilings> ceilings_;
   CaseData data_;
-  CostModel run_cost_;  // one run, by backend
-  bool device_lost_ = false;
+  CostModel run_cost_;        // one run, by backend
+  std::optional<Nvml> nvml_;  // opened for the first timed cell of a GPU
+  bool tainted_ = false;
 };
+
+/// The row of a cell that has not run: what was asked for, status OK.
+CellRow describe_cell(const PlanItem& item, const Machine& machine, const RunnerOptions& options);
 
 /// The cell's identity for resuming: equal keys mean equal cell, seed, mode, binary,
 /// plugin and device.

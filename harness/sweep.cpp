@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "harness/session.h"
+#include "harness/usage_error.h"
 
 namespace attn {
 namespace {
@@ -16,11 +17,23 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::string time_text(const CellRow& row) {
-  if (!row.time) return row.reason.value_or("");
-  const Summary& cold = row.time->cold;
-  return fmt::format("{:.4f} ms [{:.4f}, {:.4f}]", cold.median * 1e-6, cold.p25 * 1e-6,
-                     cold.p75 * 1e-6);
+std::string reason_of(const Json& row) {
+  return row["reason"].is_string() ? row["reason"].get<std::string>() : "";
+}
+
+std::string time_text(const Json& row) {
+  if (!row["time"].is_object()) return reason_of(row);
+  const Json& cold = row["time"]["cold"];
+  const auto ms = [&](const char* quantile) { return cold[quantile].get<double>() * 1e-6; };
+  return fmt::format("{:.4f} ms [{:.4f}, {:.4f}]", ms("median"), ms("p25"), ms("p75"));
+}
+
+/// The same program with the same words.
+WorkerOptions worker_of(const SweepOptions& options) {
+  WorkerOptions worker{.in_process = options.in_process};
+  if (!options.argv.empty()) worker.arguments.assign(options.argv.begin() + 1, options.argv.end());
+  worker.arguments.emplace_back(kServeFlag);
+  return worker;
 }
 
 }  // namespace
@@ -31,6 +44,7 @@ Sweep::Sweep(std::vector<PlanItem> plan, const Machine& machine, SweepOptions op
       planned_(plan.size()),
       suite_(!plan.front().suite.empty()),
       remaining_(std::move(plan)),
+      workers_(machine, options_.runner, worker_of(options_)),
       cost_(0.02),
       start_(Clock::now()) {
   if (options_.out.empty()) options_.out = choose_directory(machine_);
@@ -46,17 +60,21 @@ Sweep::Sweep(std::vector<PlanItem> plan, const Machine& machine, SweepOptions op
   progress_ = std::make_unique<Progress>(remaining_.size());
 }
 
+Sweep::Outcome Sweep::outcome_of(const Json& row) {
+  const Json& check = row["check"];
+  const bool measured = check.is_object() && check["nerr_max"].is_number();
+  return {row["backend"], row["status"], reason_of(row),
+          measured ? check["nerr_max"].get<double>() : 0};
+}
+
+double Sweep::seconds_spent() const { return seconds_since(start_); }
+
 /// Opens the rows file, takes over what it holds, and writes this run's record.
 void Sweep::open_rows() {
   rows_ = std::make_unique<RowFile>(options_.out);
   std::map<std::string, Outcome> earlier;
   for (const Json& row : read_rows(rows_->path())) {
-    if (row["type"] != "cell") continue;
-    const Json& check = row["check"];
-    const bool measured = check.is_object() && check["nerr_max"].is_number();
-    earlier[row["key"]] = {row["backend"], row["status"],
-                           row["reason"].is_string() ? row["reason"].get<std::string>() : "",
-                           measured ? check["nerr_max"].get<double>() : 0};
+    if (row["type"] == "cell") earlier[row["key"]] = outcome_of(row);
   }
   std::vector<PlanItem> left;
   for (PlanItem& item : remaining_) {
@@ -73,18 +91,17 @@ void Sweep::open_rows() {
                planned_);
   std::optional<Ceilings> ceilings;
   if (options_.runner.timed && !remaining_.empty())
-    ceilings = machine_.gpu ? gpu::measure_ceilings() : host::measure_ceilings();
+    ceilings = workers_.measure_ceilings(options_.timeout_s);
   if (!remaining_.empty())
     rows_->append(run_record(machine_, find_revision(), ceilings, without_directory(options_.argv),
                              options_.runner.seed));
-  runner_ = std::make_unique<Runner>(machine_, options_.runner, ceilings);
 }
 
 bool Sweep::out_of_budget(const PlanItem& item) const {
   if (options_.time_budget_s <= 0) return false;
   const double next =
       predicted(std::string(item.backend_id()), {1, item.problem->work().mma_flops});
-  return seconds_since(start_) + next > options_.time_budget_s;
+  return seconds_spent() + next > options_.time_budget_s;
 }
 
 /// Seconds for these cells; none on a CPU takes longer than the runner's limit for it.
@@ -100,25 +117,44 @@ double Sweep::predicted_rest() const {
   return seconds;
 }
 
-std::optional<CellRow> Sweep::work_on(const PlanItem& item) {
-  stopped_ = stopped_ || runner_->device_lost() || out_of_budget(item);
+std::optional<Json> Sweep::work_on(const PlanItem& item) {
+  constexpr double kLeastSeconds = 10;  // a cell that hangs must not outlast the budget by more
+  stopped_ = stopped_ || out_of_budget(item);
   if (stopped_) return std::nullopt;
+  double timeout_s = options_.timeout_s;
+  if (options_.time_budget_s > 0)
+    timeout_s =
+        std::min(timeout_s, std::max(options_.time_budget_s - seconds_spent(), kLeastSeconds));
   const Clock::time_point start = Clock::now();
-  CellRow row = runner_->run(item);
+  Json row;
+  try {
+    row = workers_.run(item, timeout_s);
+  } catch (const ProcessFailure& failure) {
+    lost_ = failure.what();
+    stopped_ = true;
+    return std::nullopt;
+  }
+  // Ended by the budget: the next run gives the cell its full time. One that has taken a whole run
+  // keeps its TIMEOUT, else no run would ever get past it.
+  if (seconds_since(start) >= timeout_s && timeout_s < options_.timeout_s && worked_) {
+    stopped_ = true;
+    return std::nullopt;
+  }
+  worked_ = true;
+  const std::string backend(item.backend_id());
   const double flops = item.problem->work().mma_flops;
-  const bool ran = row.memory.has_value();
-  if (ran) cost_.observe(row.backend, flops, seconds_since(start));
-  rest_[row.backend].cells -= 1;
-  rest_[row.backend].flops -= flops;
+  const bool ran = row["mem"].is_object();
+  if (ran) cost_.observe(backend, flops, seconds_since(start));
+  rest_[backend].cells -= 1;
+  rest_[backend].flops -= flops;
   return row;
 }
 
-void Sweep::record(const PlanItem& item, const CellRow& row) {
-  rows_->append(to_json(row));
-  outcomes_[row.key] = {row.backend, std::string(name_of(row.status)), row.reason.value_or(""),
-                        row.check ? row.check->nerr_max : 0};
-  progress_->step(predicted_rest(), fmt::format("{} {} {} {}", row.backend, item.case_id,
-                                                name_of(row.status), time_text(row)));
+void Sweep::record(const PlanItem& item, const Json& row) {
+  rows_->append(row);
+  const Outcome& outcome = outcomes_[row["key"]] = outcome_of(row);
+  progress_->step(predicted_rest(), fmt::format("{} {} {} {}", outcome.backend, item.case_id,
+                                                outcome.status, time_text(row)));
 }
 
 int Sweep::finish() const {
@@ -141,14 +177,13 @@ int Sweep::finish() const {
     fmt::print("; largest error / tolerance {:.3f}\n", worst[backend]);
   }
   fmt::print("rows: {}\n", rows_->path());
-  if (runner_->device_lost())
-    fmt::print(stderr, "the GPU's context was lost; run the same command again for the rest\n");
+  if (!lost_.empty()) fmt::print(stderr, "attnbench: no cell can be run: {}\n", lost_);
   const std::size_t left = planned_ - outcomes_.size();
   if (left > 0) {
     fmt::print(stderr, "{} of {} cells are left; the same command continues: {}\n", left, planned_,
                command_text(options_.argv));
   }
-  if (wrong) return kExitIncorrect;
+  if (wrong || !lost_.empty()) return kExitIncorrect;
   if (refused_all && !suite_) {
     fmt::print(stderr, "attnbench: nothing ran: {}\n", refusal);
     return kExitUsage;
@@ -156,10 +191,23 @@ int Sweep::finish() const {
   return kExitOk;
 }
 
+int run_profile(const std::vector<PlanItem>& plan, const Machine& machine, SweepOptions options) {
+  if (plan.size() != 1)
+    throw UsageError(fmt::format("--profile takes one cell, not {}", plan.size()));
+  const BackendInfo* info = plan[0].op->backends()[plan[0].backend].info;
+  if (!info || machine.device_for(*info).space == MemorySpace::kHost)
+    throw UsageError("--profile needs a backend on a GPU");
+  options.runner.profile = true;
+  const CellRow row = Runner(machine, options.runner, std::nullopt).run(plan[0]);
+  fmt::print("{} {} {}\n", plan[0].name(), name_of(row.status), row.reason.value_or(""));
+  fmt::print("ncu --profile-from-start off --set full {}\n", command_text(options.argv));
+  return row.status == Status::kOk ? kExitOk : kExitIncorrect;
+}
+
 int run_verify(std::vector<PlanItem> plan, const Machine& machine, const SweepOptions& options) {
   Sweep sweep(std::move(plan), machine, options);
   for (const PlanItem& item : sweep.remaining()) {
-    const std::optional<CellRow> row = sweep.work_on(item);
+    const std::optional<Json> row = sweep.work_on(item);
     if (!row) break;
     sweep.record(item, *row);
   }

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "harness/cell_worker.h"
+#include "harness/cost_model.h"
 #include "harness/plan.h"
 #include "harness/progress.h"
 #include "harness/runner.h"
@@ -20,11 +22,16 @@ struct SweepOptions {
   RunnerOptions runner;
   std::string out;           ///< directory of the rows; empty: results/<device>/<UTC>_<sha7>
   double time_budget_s = 0;  ///< 0: none
+  double timeout_s = 300;    ///< a cell that takes longer loses its process
+  bool in_process = false;   ///< WorkerOptions'
   std::vector<std::string> argv;
 };
 
 /// Exit codes of the program.
 enum ExitCode : int { kExitOk = 0, kExitIncorrect = 1, kExitUsage = 2 };
+
+/// The word that makes a sweep's own command line serve its cells to it.
+inline constexpr std::string_view kServeFlag = "--serve-cells";
 
 class Sweep {
  public:
@@ -34,10 +41,11 @@ class Sweep {
 
   /// Cells that have no row yet.
   const std::vector<PlanItem>& remaining() const { return remaining_; }
-  /// Runs one cell; empty when the budget is spent or the GPU is lost, and for every later call.
-  std::optional<CellRow> work_on(const PlanItem& item);
+  /// The row of one cell, run in a worker; empty when the budget is spent or no worker can be started,
+  /// and for every later call.
+  std::optional<Json> work_on(const PlanItem& item);
   /// Writes the row and reports it.
-  void record(const PlanItem& item, const CellRow& row);
+  void record(const PlanItem& item, const Json& row);
   /// Prints the summary on stdout and what is left on stderr; returns the exit code.
   int finish() const;
 
@@ -52,7 +60,9 @@ class Sweep {
     std::string reason;
     double nerr_max = 0;
   };
+  static Outcome outcome_of(const Json& row);
   void open_rows();
+  double seconds_spent() const;
   bool out_of_budget(const PlanItem& item) const;
   double predicted(const std::string& backend, const Rest& rest) const;
   double predicted_rest() const;
@@ -64,17 +74,23 @@ class Sweep {
   std::vector<PlanItem> remaining_;
   std::map<std::string, Outcome> outcomes_;  // by row key
   std::unique_ptr<RowFile> rows_;
-  std::unique_ptr<Runner> runner_;
+  CellWorkers workers_;
   std::unique_ptr<Progress> progress_;
   CostModel cost_;
   std::map<std::string, Rest> rest_;     // cells not yet worked on, by backend
   std::set<std::string> host_backends_;  // those whose cells the runner limits
   std::chrono::steady_clock::time_point start_;
+  bool worked_ = false;  // on a cell
   bool stopped_ = false;
+  std::string lost_;  // why no worker can be started
 };
 
 /// "verify": every planned cell in turn. Returns the exit code.
 int run_verify(std::vector<PlanItem> plan, const Machine& machine, const SweepOptions& options);
+
+/// "--profile": verifies one cell of a GPU in this process and runs it once more, as a profiler sees
+/// it; prints the profiler's command and writes no row. Throws UsageError for any other plan.
+int run_profile(const std::vector<PlanItem>& plan, const Machine& machine, SweepOptions options);
 
 /// "bench": the cells become Google Benchmark's, which drives them. `benchmark_flags` are the
 /// --benchmark_* arguments. Returns the exit code.

@@ -67,5 +67,22 @@ TEST(Blocks, EverySampleOfAnArmIsKept) {
   EXPECT_EQ(samples_of(twice, Arm::kB).front(), 6);  // the sixth sample is B's first
 }
 
+TEST(Blocks, OneThatTheHardwareSlowedDownIsMeasuredAgain) {
+  int blocks = 0;
+  const auto measure = [&](int slow) {
+    blocks = 0;
+    std::set<std::string> flags;
+    int groups = 0;
+    const Block block = measure_steady_block(
+        [&](Arm) { return Group{.ns = std::vector<double>(5, 100.0 + ++groups)}; }, Arm::kA,
+        [&] { return blocks++ < slow; }, flags);
+    EXPECT_EQ(flags.count("hw_slowdown"), slow < 3 ? 0u : 1u);
+    return block.groups[3].ns[0];
+  };
+  EXPECT_EQ(measure(0), 104);
+  EXPECT_EQ(measure(2), 112) << "the third block counts";
+  EXPECT_EQ(measure(9), 112) << "no more than three are tried";
+}
+
 }  // namespace
 }  // namespace attn

@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import unittest
 from pathlib import Path
 
 BINARY = os.environ.get("ATTNBENCH", "")
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 SMALL = ["--backend", "cpu*", "--device", "cpu", "--D", "8", "--N", "16"]
 
 
@@ -84,6 +86,8 @@ class CommandLine(unittest.TestCase):
             "--time-budget": [*verify, "--time-budget", "soon"],
             "cannot make": ["verify", "colreduce", *SMALL, "--out", "out/rows.jsonl/below"],
             "cannot read missing.jsonl": ["report", "missing.jsonl"],
+            "--profile takes one cell, not 2": [*verify, "--backend", "cpu*", "--profile"],
+            "--profile needs a backend on a GPU": [*verify, "--backend", "cpu_fused", "--profile"],
             "--device": [*verify, "--device", "tpu"],
         }.items():
             with self.subTest(sentence):
@@ -169,26 +173,101 @@ class CommandLine(unittest.TestCase):
         self.assertNotIn("out", record["argv"], "where the rows lie is not recorded")
         self.assertLess(len(self.cells()), 800)
 
-    def test_kill_9_loses_at_most_the_cell_in_flight(self) -> None:
-        words = [BINARY, "verify", "colreduce", *SMALL, "--out", "out", "--M", "1:60:+1"]
+    def test_kill_9_at_50_moments_loses_at_most_the_cell_in_flight(self) -> None:
+        words = [BINARY, "verify", "colreduce", *SMALL, "--out", "out", "--M", "1:400:+1"]
         generator = random.Random(1)
         kept = 0
-        for _ in range(6):
-            with (self.root / "stderr").open("w") as stderr:
-                process = subprocess.Popen(words, cwd=self.root, stdout=subprocess.DEVNULL,
-                                           stderr=stderr)
-                time.sleep(generator.uniform(0.05, 0.4))
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-            reported = (self.root / "stderr").read_text().split("\n")[:-1]
-            progress = sum(line.startswith("[") for line in reported)
+        for _ in range(50):
+            progress = self.killed(words, reports=generator.randrange(4),
+                                   delay_s=generator.uniform(0, 0.01))
             lines = self.rows.read_text().split("\n") if self.rows.exists() else [""]
             cells = [line for line in lines[:-1] if json.loads(line)["type"] == "cell"]
             self.assertGreaterEqual(len(cells), kept + progress, "a reported row is on the disk")
             kept = len(cells)
-        self.assertEqual(subprocess.run(words, cwd=self.root, capture_output=True,
-                                        check=False).returncode, 0)
-        self.assertEqual(len({cell["key"] for cell in self.cells()}), 120)
+        self.assertLess(kept, 800, "every kill met a sweep at work")
+        self.assertEqual(subprocess.run(words, cwd=self.root, capture_output=True, check=False,
+                                        env=ONE_THREAD).returncode, 0)
+        self.assertEqual(len({cell["key"] for cell in self.cells()}), 800)
+        self.assertEqual(len(self.cells()), 800, "no cell is done twice")
+        self.no_process_is_left()
+
+    def killed(self, words: list[str], reports: int, delay_s: float) -> int:
+        """Kills the program some time after so many progress lines; returns how many it printed."""
+        with subprocess.Popen(words, cwd=self.root, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True, env=ONE_THREAD) as process:
+            assert process.stderr
+            seen = 0
+            while seen < reports and (line := process.stderr.readline()):
+                seen += line.startswith("[")
+            time.sleep(delay_s)
+            process.send_signal(signal.SIGKILL)
+            return seen + sum(line.startswith("[") for line in
+                              process.stderr.read().split("\n")[:-1])
+
+    def no_process_is_left(self) -> None:
+        """A worker ends with the sweep that it served."""
+        deadline = time.monotonic() + 20
+        while running := [at for at in Path("/proc").glob("[0-9]*/cwd") if self.is_here(at)]:
+            self.assertLess(time.monotonic(), deadline, running)
+            time.sleep(0.05)
+
+    def is_here(self, link: Path) -> bool:
+        try:
+            return link.resolve(strict=True) == self.root.resolve()
+        except OSError:  # ended meanwhile, or another user's
+            return False
+
+    def test_a_full_disk_loses_nothing_and_is_one_sentence(self) -> None:
+        sweep = ["colreduce", *SMALL, "--out", "out"]
+        timed = ["--sample-seconds", "0.001"]
+        for command, words, count in (("verify", ["--M", "1:9:+1"], 18),
+                                      ("bench", ["--M", "1:3:+1", *timed], 18 + 6)):
+            with self.subTest(command):
+                before = self.rows.read_bytes() if self.rows.exists() else b""
+                limit = len(before) + 9000  # bytes: a few rows, and then a part of one
+                full = subprocess.run(
+                    [BINARY, command, *sweep, *words], cwd=self.root, text=True,
+                    capture_output=True, check=False, timeout=60,
+                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+                self.assertEqual(full.returncode, 2, full.stderr)
+                last = full.stderr.strip().splitlines()[-1]
+                self.assertEqual(last, "attnbench: cannot write out/rows.jsonl: File too large")
+                torn = self.rows.read_bytes()
+                self.assertTrue(torn.startswith(before))
+                self.assertEqual(len(torn), limit, "the last row is torn")
+                reported = sum(line.startswith("[") for line in full.stderr.splitlines())
+                whole = torn[len(before):].split(b"\n")[:-1]
+                self.assertEqual(sum(json.loads(line)["type"] == "cell" for line in whole),
+                                 reported, "every reported row is there")
+                self.assertGreater(reported, 0)
+                again = self.run_it(command, *sweep, *words)
+                self.assertEqual(again.returncode, 0, again.stderr)
+                self.assertEqual(len({cell["key"] for cell in self.cells()}), count)
+
+    def test_in_process_gives_the_same_rows(self) -> None:
+        self.verify("--M", "3")
+        apart = self.cells()
+        result = self.run_it("verify", "colreduce", *SMALL, "--M", "3", "--in-process",
+                             "--out", "here")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        lines = (self.root / "here" / "rows.jsonl").read_text().splitlines()[1:]
+        for row, other in zip(map(json.loads, lines), apart, strict=True):
+            for name in ("key", "status", "check"):
+                self.assertEqual(row[name], other[name])
+
+    def test_an_output_that_cannot_be_written_is_said_so(self) -> None:
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            result = subprocess.run([BINARY, "list"], cwd=self.root, stdout=full, text=True,
+                                    stderr=subprocess.PIPE, check=False, timeout=60)
+        self.assertEqual(result.returncode, 2)
+        self.assertRegex(result.stderr, r"^attnbench: cannot write .*No space left on device\n$")
+
+    def test_a_cell_that_outlasts_its_time_is_a_timeout_and_the_sweep_goes_on(self) -> None:
+        result = self.run_it("verify", "colreduce", "--backend", "cpu_reference", "--device", "cpu",
+                             "--N", "2000", "--M", "40000,4", "--timeout", "2", "--out", "out")
+        self.assertEqual([cell["status"] for cell in self.cells()], ["TIMEOUT", "OK"],
+                         result.stderr)
+        self.assertEqual(self.cells()[0]["reason"], "no answer in 2 s")
 
     def test_google_benchmark_flags_work(self) -> None:
         bench = ["bench", "colreduce", *SMALL, "--M", "4,8", "--sample-seconds", "0.01"]
@@ -200,6 +279,9 @@ class CommandLine(unittest.TestCase):
         (cell,) = self.cells()
         self.assertEqual((cell["backend"], cell["shape"]["M"]), ("cpu_fused", 8))
         self.assertGreaterEqual(cell["time"]["cold"]["n"], 5)
+        if cell["clock"]["mhz"] is not None:
+            self.assertEqual(len(cell["clock"]["mhz"]), cell["time"]["cold"]["n"])
+            self.assertGreater(cell["clock"]["median_mhz"], 100)
         recorded = json.loads((self.root / "gb.json").read_text())["benchmarks"]
         self.assertEqual(len(recorded), 1)
         self.assertAlmostEqual(recorded[0]["real_time"] * 1e6, cell["time"]["cold"]["median"],

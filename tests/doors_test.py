@@ -226,6 +226,28 @@ class Reproduce(Doors):
         self.assertIn("new rows: results/cpu/20260102T000000Z_1234567/rows.jsonl", done.stdout)
 
 
+class Sanitize(Doors):
+    def run_it(self, body: str = "") -> subprocess.CompletedProcess[str]:
+        self.script(self.bin / "compute-sanitizer", body)
+        return self.run_tool("sanitize.sh")
+
+    def test_all_four_tools_run_over_every_kernel(self) -> None:
+        self.assertEqual(self.run_it().returncode, 0)
+        calls = self.called("compute-sanitizer")
+        self.assertEqual([re.search(r"--tool (\w+)", call)[1] for call in calls],
+                         ["memcheck", "racecheck", "synccheck", "initcheck"])
+        listed = (ROOT / "impls" / "colreduce" / "backends.cpp").read_text()
+        for call in calls:
+            self.assertIn("--in-process", call)
+            for backend in re.findall(r"^  ATTN_BACKEND_(?:CUDA|SM90)\((\w+)\)", listed, re.M):
+                self.assertIn(backend, call)
+
+    def test_a_finding_fails(self) -> None:
+        result = self.run_it('case "$*" in *synccheck*) exit 3;; esac')
+        self.assertEqual(result.returncode, 3)
+        self.assertEqual(len(self.called("compute-sanitizer")), 3)
+
+
 class Make(unittest.TestCase):
     @unittest.skipUnless(shutil.which("make"), "make is not installed")
     def test_help_names_the_doors(self) -> None:

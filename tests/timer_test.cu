@@ -51,6 +51,42 @@ TEST_F(GpuTimer, HostDelaysStayOutOfSamples) {
   EXPECT_GE(summarise(late.host_launch_ns).median, 2e6) << "the launch cost is a number of its own";
 }
 
+TEST_F(GpuTimer, EverySampleHasItsClock) {
+  gpu::time(delayed(std::chrono::microseconds(0)), false, 60);  // wakes the clocks
+  const gpu::Samples samples = gpu::time(delayed(std::chrono::microseconds(0)), false, 20);
+  ASSERT_EQ(samples.mhz.size(), samples.ns.size());
+  const Summary mhz = summarise(samples.mhz);
+  EXPECT_GT(mhz.median, 300);
+  EXPECT_LT(mhz.median, 4000);
+  // The kernel spins for a number of cycles: its time tells the clock too, and starting it takes some.
+  const double spun = 1e3 * 350'000 / summarise(samples.ns).median;
+  EXPECT_LT(std::abs(spun / mhz.median - 1), 0.05) << spun << " and " << mhz.median << " MHz";
+}
+
+TEST_F(GpuTimer, AGraphReplaysTheLaunch) {
+  const gpu::Graph graph = gpu::capture(delayed(std::chrono::microseconds(0)));
+  EXPECT_EQ(graph.kernels, 1u);
+  const double live =
+      summarise(gpu::time(delayed(std::chrono::microseconds(0)), false, 30).ns).median;
+  const double replay = summarise(gpu::time(graph.replay, false, 30).ns).median;
+  EXPECT_LT(std::abs(replay / live - 1), 0.1) << replay << " and " << live;
+}
+
+TEST_F(GpuTimer, ALaunchThatCannotBeCapturedThrowsAndLeavesTheStream) {
+  const Launch synchronises = {[](Stream stream) {
+    CUDA_CHECK(cudaStreamSynchronize(static_cast<cudaStream_t>(stream.handle)));
+  }};
+  EXPECT_THROW(gpu::capture(synchronises), CudaError);
+  gpu::run(delayed(std::chrono::microseconds(0)));
+  EXPECT_EQ(gpu::capture(delayed(std::chrono::microseconds(0))).kernels, 1u);
+}
+
+TEST_F(GpuTimer, AProfiledRunRunsOnce) {
+  int runs = 0;
+  gpu::profile({[&](Stream) { ++runs; }}, "a range");
+  EXPECT_EQ(runs, 1);
+}
+
 TEST_F(GpuTimer, ColdSamplesWriteTwiceTheL2EachTime) {
   const gpu::Samples cold = gpu::time(delayed(std::chrono::microseconds(0)), true, 7);
   EXPECT_EQ(cold.ns.size(), 7u);

@@ -3,7 +3,7 @@
 # and libraries by apt, the plots' packages in the project's .venv, LibTorch from an importable
 # torch, libtorch-dev (with an optimised BLAS) or the wheel. With everything present it does nothing
 # and needs no network.
-#   --ci              also the format and tidy checks' tools
+#   --ci              also the format and tidy checks' tools, and a browser for the page's test
 #   ATTN_OFFLINE=1    never touch the network: say in one sentence what is missing
 #   ATTN_TORCH=OFF    do not look for LibTorch
 set -euo pipefail
@@ -81,6 +81,19 @@ if [ "${#packages[@]}" -gt 0 ]; then
   apt_install "${packages[@]}" || fail "apt-get could not install: $list."
   find_missing "$@"
   [ "${#packages[@]}" -eq 0 ] || fail "Still missing or too old after apt-get: ${packages[*]}."
+fi
+
+# ---- A browser: optional, for the test of the report's page ---------------------------------------
+has_browser() {
+  command -v chromium || command -v chromium-browser || command -v google-chrome
+} >/dev/null 2>&1
+
+if [ "${1:-}" = --ci ] && ! has_browser; then
+  if [ "$offline" != 1 ] && may_install; then
+    headline "Installing chromium"
+    apt_install chromium || true
+  fi
+  has_browser || note "No browser was found or could be installed: the page's test will be skipped."
 fi
 
 # ---- Python: the project's own environment, only where something is missing ----------------------

@@ -16,5 +16,5 @@ for tool in "${tools[@]}"; do
   compute-sanitizer --tool "$tool" --error-exitcode 3 --print-limit 5 \
     "$(build_dir)/attnbench" verify colreduce --suite edge --where 'B<=2 && M<=67 && N<=131' \
     --backend 'fused_simt,mma_sm80,split_k,cublas_naive,wgmma_sm90,one_pass_sm90,split_k_sm90' \
-    --out "$rows/$tool" 2>/dev/null
+    --in-process --out "$rows/$tool" 2>/dev/null
 done
