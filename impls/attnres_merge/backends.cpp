@@ -1,0 +1,19 @@
+// Every backend of the merge, in reading order.
+#include "impls/common/backend_slots.h"
+#include "reference/attnres_merge/contract.h"
+
+namespace attn {
+namespace attnres_merge {
+extern const Backend<AttnResMerge> cpu_reference, cpu_fused;
+
+constexpr BackendSlot<AttnResMerge> kSlots[] = {
+    ATTN_BACKEND_HOST(cpu_reference),
+    ATTN_BACKEND_HOST(cpu_fused),
+};
+}  // namespace attnres_merge
+
+std::span<const BackendSlot<AttnResMerge>> AttnResMerge::backends() {
+  return attnres_merge::kSlots;
+}
+
+}  // namespace attn

@@ -1,0 +1,19 @@
+// Every backend of the merge's backward, in reading order.
+#include "impls/common/backend_slots.h"
+#include "reference/attnres_merge_bwd/contract.h"
+
+namespace attn {
+namespace attnres_merge_bwd {
+extern const Backend<AttnResMergeBwd> cpu_reference, cpu_fused;
+
+constexpr BackendSlot<AttnResMergeBwd> kSlots[] = {
+    ATTN_BACKEND_HOST(cpu_reference),
+    ATTN_BACKEND_HOST(cpu_fused),
+};
+}  // namespace attnres_merge_bwd
+
+std::span<const BackendSlot<AttnResMergeBwd>> AttnResMergeBwd::backends() {
+  return attnres_merge_bwd::kSlots;
+}
+
+}  // namespace attn
