@@ -4,11 +4,13 @@
 
 namespace attn {
 namespace attnres_merge_bwd {
-extern const Backend<AttnResMergeBwd> cpu_reference, cpu_fused;
+extern const Backend<AttnResMergeBwd> cpu_reference, cpu_fused, libtorch, fused_simt;
 
 constexpr BackendSlot<AttnResMergeBwd> kSlots[] = {
     ATTN_BACKEND_HOST(cpu_reference),
     ATTN_BACKEND_HOST(cpu_fused),
+    ATTN_BACKEND_TORCH(libtorch),
+    ATTN_BACKEND_CUDA(fused_simt),
 };
 }  // namespace attnres_merge_bwd
 
