@@ -25,7 +25,7 @@ double fill(const ReadNeeds& needs, std::int64_t D, std::size_t available, ReadC
   // A round over a thread's columns costs about four times what the sums over a warp do.
   const auto cost = static_cast<double>(config.team_warps * (4 * rounds + 1));
   // Rows that are not staged are waited for, twice; a table in global memory is slower than shared.
-  const double waiting = config.layout.rows == Rows::kStaged ? 1 : 0.6;
+  const double waiting = config.layout.rows == Rows::kStaged ? 1 : 0.5;
   return waiting * (config.layout.shared_table ? 1 : 0.8) * config.teams * config.team_warps / cost;
 }
 
