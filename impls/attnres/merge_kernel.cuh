@@ -30,6 +30,21 @@ struct MergeArguments {
   float eps;
 };
 
+inline RowsOf rows_of(const TensorView& view) { return {view.data, view.dtype}; }
+
+/// The tensors that the merge and its backward both read.
+template <class Problem, class Tensors>
+MergeArguments merge_arguments(const Problem& p, const Tensors& t) {
+  return {.partial = rows_of(t.partial),
+          .wt = rows_of(t.wt),
+          .read = rows_of(t.read),
+          .z = static_cast<const float*>(t.z.data),
+          .tokens = p.tokens(),
+          .D = static_cast<int>(p.D),
+          .groups = static_cast<int>((p.D + kColumns - 1) / kColumns),
+          .eps = static_cast<float>(p.eps)};
+}
+
 /// One row's columns of this thread: groups thread, thread + threads, ...; beyond the row zeros.
 template <int kGroups>
 struct RowColumns {

@@ -92,23 +92,15 @@ struct Kernel {
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
-  const auto rows = [](const TensorView& view) { return RowsOf{view.data, view.dtype}; };
   const std::int64_t groups = attnres::column_groups(p.D);
   const bool aligned =
       attnres::has_vector_rows(t.partial) && attnres::has_vector_rows(t.read) &&
       attnres::has_vector_rows(t.out) &&
       (!t.update.data || (attnres::has_vector_rows(t.update) && attnres::has_vector_rows(t.sum)));
-  const Arguments arguments{.merge = {.partial = rows(t.partial),
-                                      .wt = rows(t.wt),
-                                      .read = rows(t.read),
-                                      .z = static_cast<const float*>(t.z.data),
-                                      .tokens = p.tokens(),
-                                      .D = static_cast<int>(p.D),
-                                      .groups = static_cast<int>(groups),
-                                      .eps = static_cast<float>(p.eps)},
-                            .update = rows(t.update),
-                            .out = rows(t.out),
-                            .sum = rows(t.sum),
+  const Arguments arguments{.merge = attnres::merge_arguments(p, t),
+                            .update = attnres::rows_of(t.update),
+                            .out = attnres::rows_of(t.out),
+                            .sum = attnres::rows_of(t.sum),
                             .lse = static_cast<float*>(t.lse.data)};
   const auto kernel = attnres::merge_kernel_for<Kernel>(p.dtype, p.out_type(), aligned, groups);
   const int threads = attnres::merge_threads(groups);

@@ -124,23 +124,15 @@ std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
-  const auto rows = [](const TensorView& view) { return RowsOf{view.data, view.dtype}; };
   const std::int64_t groups = attnres::column_groups(p.D);
   bool vectors = p.grad_type() == p.dtype;
   for (const TensorView* view : {&t.partial, &t.read, &t.dout, &t.dpartial, &t.dread})
     vectors = vectors && attnres::has_vector_rows(*view);
   auto* partials = static_cast<float*>(workspace.data);
-  const Arguments arguments{.merge = {.partial = rows(t.partial),
-                                      .wt = rows(t.wt),
-                                      .read = rows(t.read),
-                                      .z = static_cast<const float*>(t.z.data),
-                                      .tokens = p.tokens(),
-                                      .D = static_cast<int>(p.D),
-                                      .groups = static_cast<int>(groups),
-                                      .eps = static_cast<float>(p.eps)},
-                            .dout = rows(t.dout),
-                            .dpartial = rows(t.dpartial),
-                            .dread = rows(t.dread),
+  const Arguments arguments{.merge = attnres::merge_arguments(p, t),
+                            .dout = attnres::rows_of(t.dout),
+                            .dpartial = attnres::rows_of(t.dpartial),
+                            .dread = attnres::rows_of(t.dread),
                             .dlse = static_cast<const float*>(t.dlse.data),
                             .dz = static_cast<float*>(t.dz.data),
                             .partials = partials,

@@ -63,12 +63,7 @@ void backward(const Problem& p, const Tensors& t, MemorySpace space) {
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
-  use_torch_threads(device);
-  Launch launch;
-  launch.enqueue = [p, t, space = device.space](Stream stream) {
-    run_torch(space, stream, [&] { backward(p, t, space); });
-  };
-  return launch;
+  return torch_launch(device, [p, t](MemorySpace space) { backward(p, t, space); });
 }
 
 }  // namespace

@@ -149,13 +149,8 @@ Launch plan(const Problem& p, const Tensors& tensors, Workspace, const DeviceInf
   // An operating system that overcommits would kill the process where the GPU's allocator throws.
   if (device.total_bytes != 0 && 2 * scores * score_bytes > static_cast<double>(device.total_bytes))
     throw std::bad_alloc();
-  use_torch_threads(device);
-
-  Launch launch;
-  launch.enqueue = [p, tensors, space = device.space](Stream stream) {
-    run_torch(space, stream, [&] { reduce_columns(p, tensors, space); });
-  };
-  return launch;
+  return torch_launch(device,
+                      [p, tensors](MemorySpace space) { reduce_columns(p, tensors, space); });
 }
 
 }  // namespace

@@ -33,22 +33,23 @@ at::Tensor wrap(const TensorView& view, MemorySpace space) {
                        at::TensorOptions().dtype(scalar_type(view.dtype)).device(device));
 }
 
-void run_torch(MemorySpace space, Stream stream, const std::function<void()>& work) {
-  try {
-    with_torch_stream(space, stream, [&] {
-      const c10::InferenceMode no_autograd;
-      work();
-    });
-  } catch (const c10::Error& error) {
-    if (out_of_memory(error)) throw std::bad_alloc();
-    throw;
-  }
-}
-
-void use_torch_threads(const DeviceInfo& device) {
+Launch torch_launch(const DeviceInfo& device, const std::function<void(MemorySpace)>& work) {
   const int threads = std::max(1, device.threads);
   if (device.space == MemorySpace::kHost && at::get_num_threads() != threads)
     at::set_num_threads(threads);
+  Launch launch;
+  launch.enqueue = [work, space = device.space](Stream stream) {
+    try {
+      with_torch_stream(space, stream, [&] {
+        const c10::InferenceMode no_autograd;
+        work(space);
+      });
+    } catch (const c10::Error& error) {
+      if (out_of_memory(error)) throw std::bad_alloc();
+      throw;
+    }
+  };
+  return launch;
 }
 
 }  // namespace attn

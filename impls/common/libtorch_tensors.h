@@ -15,11 +15,8 @@ at::ScalarType scalar_type(DType dtype);
 /// The view as a tensor over the same memory: nothing is copied.
 at::Tensor wrap(const TensorView& view, MemorySpace space);
 
-/// Runs operators on the caller's stream and without autograd. Throws std::bad_alloc when LibTorch finds
-/// no memory.
-void run_torch(MemorySpace space, Stream stream, const std::function<void()>& work);
-
-/// On the host: as many threads as the device has.
-void use_torch_threads(const DeviceInfo& device);
+/// A launch that runs operators on the caller's stream, without autograd, and on the host with as many
+/// threads as the device has. It throws std::bad_alloc when LibTorch finds no memory.
+Launch torch_launch(const DeviceInfo& device, const std::function<void(MemorySpace)>& work);
 
 }  // namespace attn
