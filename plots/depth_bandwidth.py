@@ -71,7 +71,10 @@ def figure(rows: Rows, suite: str | None = None) -> Figure:
                             top=1 - 0.55 / height)
         for ax, op in zip(axes, operators):
             _draw(ax, op, [c for c in cells if c.op == op])
-        axes[0].legend(loc="lower left", fontsize=7)
+        handles = {line.get_label(): line for ax in axes for line in ax.lines
+                   if (line.get_gid() or "").startswith(FAMILY)}
+        fig.legend(handles=list(handles.values()), loc="upper right", ncols=len(handles),
+                   bbox_to_anchor=(0.994, 1 - 0.08 / height))
         fig.text(0.008, 1 - 0.1 / height, "Attention residuals: share of the speed of light",
                  va="top", fontsize=11, weight="bold")
         note = fig.text(0.008, 0.07 / height, text, va="bottom", fontsize=7, color=NOTE_COLOUR,
