@@ -1,6 +1,8 @@
 // Inputs, outputs and reference of a case.
 #include "harness/case_data.h"
 
+#include <algorithm>
+
 #include "harness/gpu.h"
 #include "harness/host_memory.h"
 #include "harness/seed.h"
@@ -20,7 +22,7 @@ bool has_padding(const TensorSpec& spec) { return spec.storage_elements != spec.
 std::vector<OutputView> HostOutputs::views() const {
   std::vector<OutputView> views;
   for (std::size_t i = 0; i < specs.size(); ++i)
-    views.push_back({specs[i].name, bytes[i].data(), specs[i].dtype,
+    views.push_back({specs[i].label(), bytes[i].data(), specs[i].dtype,
                      static_cast<std::size_t>(specs[i].elements())});
   return views;
 }
@@ -44,7 +46,7 @@ void Fixture::fill_inputs(std::uint32_t padding) {
   }
   problem_->write_given(pointers(), buffers_.front().space());
   for (std::size_t i = 0; i < specs_.size(); ++i) {
-    if (specs_[i].role != TensorRole::kOutput) hashes_[i] = buffers_[i].hash();
+    if (!is_written(specs_[i].role)) hashes_[i] = buffers_[i].hash();
   }
 }
 
@@ -53,7 +55,7 @@ void Fixture::fill_input(std::size_t index, std::uint64_t seed) {
   const Buffer& buffer = buffers_[index];
   if (spec.role == TensorRole::kOutput || spec.role == TensorRole::kGiven) return;
   const auto fill = buffer.space() == MemorySpace::kDevice ? gpu::fill_input : host::fill_input;
-  fill(spec, buffer.data(), family_, tensor_key(seed, case_id_, spec.name));
+  fill(spec, buffer.data(), family_, tensor_key(seed, case_id_, spec.label()));
 }
 
 void Fixture::write_other_inputs() {
@@ -74,11 +76,17 @@ void Fixture::reset(std::uint32_t padding, std::uint32_t poison) {
 void Fixture::poison(std::uint32_t pattern) {
   bool padded = false;
   for (const TensorSpec& spec : specs_)
-    padded = padded || (spec.role != TensorRole::kOutput && has_padding(spec));
+    padded = padded || (!is_written(spec.role) && has_padding(spec));
   if (padded) fill_inputs(pattern);
   for (std::size_t i = 0; i < specs_.size(); ++i) {
-    if (specs_[i].role == TensorRole::kOutput) buffers_[i].poison(pattern);
+    if (is_written(specs_[i].role)) buffers_[i].poison(pattern);
+    if (specs_[i].role == TensorRole::kInOut) fill_input(i, seed_);
   }
+}
+
+bool Fixture::accumulates() const {
+  return std::any_of(specs_.begin(), specs_.end(),
+                     [](const TensorSpec& spec) { return spec.role == TensorRole::kInOut; });
 }
 
 std::vector<void*> Fixture::pointers() const {
@@ -90,7 +98,7 @@ std::vector<void*> Fixture::pointers() const {
 HostOutputs Fixture::outputs_to_host() const {
   HostOutputs outputs;
   for (std::size_t i = 0; i < specs_.size(); ++i) {
-    if (specs_[i].role != TensorRole::kOutput) continue;
+    if (!is_written(specs_[i].role)) continue;
     outputs.specs.push_back(specs_[i]);
     outputs.bytes.push_back(buffers_[i].to_host());
   }
@@ -100,16 +108,16 @@ HostOutputs Fixture::outputs_to_host() const {
 std::size_t Fixture::bytes(bool outputs) const {
   std::size_t sum = 0;
   for (std::size_t i = 0; i < specs_.size(); ++i) {
-    if ((specs_[i].role == TensorRole::kOutput) == outputs) sum += buffers_[i].bytes();
+    if (is_written(specs_[i].role) == outputs) sum += buffers_[i].bytes();
   }
   return sum;
 }
 
 std::optional<std::string> Fixture::damage() const {
   for (std::size_t i = 0; i < specs_.size(); ++i) {
-    const std::string name(specs_[i].name);
+    const std::string name = specs_[i].label();
     if (!buffers_[i].guards_intact()) return "wrote outside " + name;
-    if (specs_[i].role != TensorRole::kOutput && buffers_[i].hash() != hashes_[i])
+    if (!is_written(specs_[i].role) && buffers_[i].hash() != hashes_[i])
       return "changed its input " + name;
   }
   return std::nullopt;
@@ -141,13 +149,18 @@ const AnyReference* CaseData::reference() {
   if (reference_tried_) return reference_.get();
   reference_tried_ = true;
   const double flops = item_->problem->work().mma_flops;
-  const bool on_device = machine_.gpu && flops > kSmallFlops;
-  if (!on_device && flops > kCpuFlops) return nullptr;
-  const MemorySpace space = on_device ? MemorySpace::kDevice : MemorySpace::kHost;
-  const bool borrowed = !has_fixture(space);
-  reference_ = item_->problem->reference(fixture(space).pointers(), space);
-  if (borrowed) fixtures_[on_device].reset();  // no backend asked for data there
+  if (machine_.gpu && flops > kSmallFlops) ask_oracle(MemorySpace::kDevice);
+  if (!reference_ && flops <= kCpuFlops) ask_oracle(MemorySpace::kHost);
   return reference_.get();
+}
+
+/// The oracle of a memory space; not every operator has one on the GPU.
+void CaseData::ask_oracle(MemorySpace space) {
+  const bool borrowed = !has_fixture(space);
+  if (fixture(space).accumulates()) fixture(space).restore_inputs();
+  reference_ = item_->problem->reference(fixture(space).pointers(), space);
+  if (borrowed)
+    fixtures_[space == MemorySpace::kDevice].reset();  // no backend asked for data there
 }
 
 }  // namespace attn

@@ -36,8 +36,11 @@ class Fixture {
   /// (TensorRole::kGiven) and padding stay as they are.
   void write_other_inputs();
   void restore_inputs();
-  /// Poisons the outputs and, where there is any, the padding of the inputs.
+  /// Poisons the outputs and, where there is any, the padding of the inputs; what is in-out holds its
+  /// input values again.
   void poison(std::uint32_t pattern);
+  /// Whether a run finds other in-out values than the run before it.
+  bool accumulates() const;
 
   std::vector<void*> pointers() const;
   HostOutputs outputs_to_host() const;
@@ -72,6 +75,7 @@ class CaseData {
   void forget();
 
  private:
+  void ask_oracle(MemorySpace space);
   const std::unique_ptr<Fixture>& slot(MemorySpace space) const {
     return fixtures_[space == MemorySpace::kDevice];
   }

@@ -55,7 +55,7 @@ __global__ void input_kernel(TensorSpec spec, void* first, InputFamily family, s
     const InputRow at = input_row(spec, i / D);
     const std::int64_t d = i % D;
     const float value = input_value(family, spec.role, key, {at.head, at.row, spec.shape[2], d, D});
-    store(first, spec.dtype, at.offset + d, value);
+    store(first, spec.dtype, at.offset + d, spec.scale * value);
   }
 }
 

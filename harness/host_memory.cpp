@@ -59,7 +59,7 @@ void fill_input(const TensorSpec& spec, void* storage, InputFamily family, std::
     const InputRow at = input_row(spec, i);
     for (std::int64_t d = 0; d < D; ++d) {
       const float value = input_value(family, spec.role, key, {at.head, at.row, rows, d, D});
-      store_element(view.data, view.dtype, at.offset + d, value);
+      store_element(view.data, view.dtype, at.offset + d, spec.scale * value);
     }
   }
 }

@@ -2,6 +2,10 @@
 #include "harness/operators.h"
 
 #include "harness/core/operator_adapter.h"
+#include "reference/attnres_merge/contract.h"
+#include "reference/attnres_merge_bwd/contract.h"
+#include "reference/attnres_phase1/contract.h"
+#include "reference/attnres_phase1_bwd/contract.h"
 #include "reference/colreduce/contract.h"
 
 namespace attn {
@@ -9,6 +13,10 @@ namespace attn {
 Operators operators() {
   return {
       std::make_shared<OperatorAdapter<ColReduce>>(),
+      std::make_shared<OperatorAdapter<AttnResPhase1>>(),
+      std::make_shared<OperatorAdapter<AttnResPhase1Bwd>>(),
+      std::make_shared<OperatorAdapter<AttnResMerge>>(),
+      std::make_shared<OperatorAdapter<AttnResMergeBwd>>(),
   };
 }
 

@@ -48,9 +48,13 @@ std::size_t free_bytes(MemorySpace space) {
 }
 
 std::vector<std::int64_t> unravel(std::size_t index, const Extents& shape) {
-  std::vector<std::int64_t> at(3);
+  std::vector<std::int64_t> at(shape[3] == 1 ? 3 : 4);
   auto rest = static_cast<std::int64_t>(index);
-  for (std::size_t axis = 3; axis-- > 0; rest /= shape[axis]) at[axis] = rest % shape[axis];
+  for (std::size_t axis = at.size(); axis-- > 0;) {
+    const std::int64_t extent = std::max<std::int64_t>(1, shape[axis]);  // 0: no element is bad
+    at[axis] = rest % extent;
+    rest /= extent;
+  }
   return at;
 }
 
@@ -194,11 +198,11 @@ void Runner::attempt(const PlanItem& item,
   } else if (use) {
     warm_up(cell, row);
     use([&cell](bool cold, int count) { return sample(cell, cold, count); });
-    cell.fixture.poison(kNanPattern);  // another backend may have left a right answer
-    sample(cell, /*cold=*/false, 1);
+    run_afresh(cell);  // another backend may have left a right answer
     check_again(cell, row);
   } else if (options_.timed) {
     time(cell, row);
+    if (cell.fixture.accumulates()) run_afresh(cell);  // the samples have added up
     check_again(cell, row);
   }
 }
@@ -273,6 +277,12 @@ gpu::Samples Runner::sample(const Cell& cell, bool cold, int count) {
   return cell.device.space == MemorySpace::kDevice
              ? gpu::time(cell.launch, cold, count)
              : host::time(cell.launch, cold, count, cell.device.l2_bytes);
+}
+
+/// A sample over poison and the in-out tensors' input values.
+void Runner::run_afresh(const Cell& cell) {
+  cell.fixture.poison(kNanPattern);
+  sample(cell, /*cold=*/false, 1);
 }
 
 /// Runs the launch until it is warm; returns the seconds that one run took.

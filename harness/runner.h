@@ -59,6 +59,7 @@ class Runner {
   static void plan(Cell& cell);
   void verify(Cell& cell, CellRow& row);
   static gpu::Samples sample(const Cell& cell, bool cold, int count);
+  static void run_afresh(const Cell& cell);
   static double warm_up(const Cell& cell, CellRow& row);
   void time(Cell& cell, CellRow& row);
   void time_graph(Cell& cell, CellRow& row, int count);

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -31,12 +32,18 @@ ErrorReport compare_with_reference(std::span<const OutputView> outputs,
   ErrorReport report;
   std::size_t first = 0;  // of the output, among all elements
   std::size_t worst = 0;  // among all elements
+  std::string norm_complaint;
+  double worst_norm = 0;
   for (std::size_t o = 0; o < outputs.size(); first += outputs[o++].elements) {
+    double squares = 0;  // of the errors
     for (std::size_t i = 0; i < outputs[o].elements; ++i) {
       const double value =
           load_element(outputs[o].data, outputs[o].dtype, static_cast<std::int64_t>(i));
-      const double error = normalised_error(value, reference.value(first + i),
-                                            reference.tolerance(first + i, numerics));
+      const double expected = reference.value(first + i);
+      if (!std::isnan(expected) && value != expected)
+        squares += (value - expected) * (value - expected);
+      const double error =
+          normalised_error(value, expected, reference.tolerance(first + i, numerics));
       if (error > report.nerr_max) {
         report.nerr_max = error;
         report.output = o;
@@ -44,9 +51,20 @@ ErrorReport compare_with_reference(std::span<const OutputView> outputs,
         worst = first + i;
       }
     }
+    const double norm = std::sqrt(squares);
+    const double allowed = reference.norm_tolerance(o, numerics);
+    if (const double error = normalised_error(norm, 0, allowed); error > worst_norm) {
+      worst_norm = error;
+      norm_complaint = fmt::format("the norm of the error of {} is {:.3g}, not below {:.3g}",
+                                   outputs[o].name, norm, allowed);
+    }
   }
-  report.ok = report.nerr_max <= 1 && first == reference.size();
-  if (!report.ok) {
+  const bool elements_ok = report.nerr_max <= 1 && first == reference.size();
+  report.ok = elements_ok && worst_norm <= 1;
+  report.nerr_max = std::max(report.nerr_max, worst_norm);
+  if (elements_ok && !report.ok) {
+    report.complaint = norm_complaint;
+  } else if (!report.ok) {
     const OutputView& output = outputs[report.output];
     const double got =
         load_element(output.data, output.dtype, static_cast<std::int64_t>(report.worst));

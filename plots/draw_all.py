@@ -9,6 +9,7 @@ from pathlib import Path
 import command
 import comparison
 import correctness_matrix
+import depth_bandwidth
 import readme_figure
 import speed_of_light
 import speedup
@@ -19,6 +20,7 @@ FIGURES = {
     "speedup": speedup.figure,
     "speed_of_light": speed_of_light.figure,
     "correctness_matrix": correctness_matrix.figure,
+    "depth_bandwidth": depth_bandwidth.figure,
 }
 
 

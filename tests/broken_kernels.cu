@@ -82,9 +82,11 @@ Launch plan_elsewhere(const RowSum::Problem& p,
                       const DeviceInfo&) {
   cudaStream_t own = nullptr;
   CUDA_CHECK(cudaStreamCreateWithFlags(&own, cudaStreamNonBlocking));
-  return {.enqueue = [=](Stream) {
+  return {.enqueue = [=](Stream stream) {
     launch_right(p, t, own);
-    CUDA_CHECK(cudaStreamSynchronize(own));
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    CUDA_CHECK(cudaStreamIsCapturing(static_cast<cudaStream_t>(stream.handle), &capture));
+    if (capture == cudaStreamCaptureStatusNone) CUDA_CHECK(cudaStreamSynchronize(own));
   }};
 }
 

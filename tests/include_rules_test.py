@@ -72,6 +72,11 @@ def is_contract(header: str) -> bool:
     return re.fullmatch(r"reference/\w+/contract\.h", header) is not None
 
 
+def family_of(operator: str) -> str:
+    """Operators whose names begin alike share a folder: attnres_merge and attnres_phase1 attnres."""
+    return operator.split("_")[0]
+
+
 def project_header_allowed(path: Path, header: str) -> bool:
     """The table "who may include whom" for one quoted include."""
     top, parts = path.parts[0], path.parts
@@ -86,16 +91,20 @@ def project_header_allowed(path: Path, header: str) -> bool:
         return is_below(header, "examples", "harness") or is_contract(header)
     if top == "reference":
         own = f"reference/{parts[1]}" if len(parts) > 2 else "reference"
+        family = f"reference/{family_of(parts[1])}"
         shared = re.fullmatch(r"reference/\w+\.c?u?h", header) is not None
-        return is_below(header, "harness/core", own) or shared
+        return is_below(header, "harness/core", own, family) or shared
     if is_below(str(path), "impls/arch"):
         return is_below(header, "impls/arch")
     if is_below(str(path), "impls/common"):
         return is_below(header, "impls/common", "impls/arch", "harness/core")
     if (top == "impls" and len(parts) > 2) or is_below(str(path), "tools/templates"):
         operator = parts[1] if top == "impls" else "colreduce"  # where new_backend puts it
-        return (is_below(header, f"impls/{operator}", "impls/common", "impls/arch", "harness/core")
-                or header in (f"reference/{operator}/contract.h", "reference/attention_mask.h"))
+        family = family_of(operator)
+        return (is_below(header, f"impls/{operator}", f"impls/{family}", "impls/common",
+                         "impls/arch", "harness/core")
+                or header in (f"reference/{operator}/contract.h",
+                              f"reference/{family}/contract.h", "reference/attention_mask.h"))
     return False
 
 
@@ -242,6 +251,11 @@ class RulesBite(unittest.TestCase):
         "reference/op/oracle.h": "// Oracle.\n#pragma once\n",
         "reference/op/oracle_cuda.cu": "// Oracle.\n#include <cuda_runtime_api.h>\n",
         "reference/other/contract.h": "// Contract.\n#pragma once\n",
+        "reference/op_bwd/contract.h": '// Contract.\n#pragma once\n'
+                                       '#include "reference/op/contract.h"\n',
+        "impls/op/rows.cuh": "// Rows.\n#pragma once\n",
+        "impls/op_bwd/rows.cuh": '// Rows.\n#pragma once\n#include "impls/op/rows.cuh"\n'
+                                 '#include "reference/op/contract.h"\n',
         "impls/arch/mma.cuh": "// One instruction.\n#pragma once\n#include <cuda_fp16.h>\n",
         "impls/arch/sm90/tma.cuh": "// One instruction.\n#pragma once\n#include <cuda.h>\n",
         "impls/common/warp.cuh": '// Sums.\n#pragma once\n#include "impls/arch/mma.cuh"\n',
@@ -308,6 +322,10 @@ class RulesBite(unittest.TestCase):
             ("impls/op/x.cu", '"harness/runner.cpp"'),
             ("tools/templates/x.cu", '"harness/runner.cpp"'),
             ("impls/other/x.cu", '"impls/op/simt.cu"'),
+            ("impls/op/x.cuh", '"impls/op_bwd/rows.cuh"'),
+            ("impls/op_fwd/x.cuh", '"impls/op_bwd/rows.cuh"'),
+            ("impls/op_bwd/x.cuh", '"reference/op/oracle.h"'),
+            ("reference/op/x.h", '"reference/op_bwd/contract.h"'),
             ("impls/op/x.cu", '"../../reference/op/contract.h"'),
             ("examples/x.cpp", '"impls/common/warp.cuh"'),
             ("examples/x.cpp", '"reference/op/oracle.h"'),

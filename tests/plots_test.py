@@ -27,6 +27,7 @@ except ImportError as missing:
 
 import comparison  # noqa: E402
 import correctness_matrix  # noqa: E402
+import depth_bandwidth  # noqa: E402
 import draw_all  # noqa: E402
 import readme_figure  # noqa: E402
 import rows  # noqa: E402
@@ -443,9 +444,26 @@ class ComparisonFigure(Drawn):
         self.assertTrue((out / "nvidia-h200" / "comparison.png").exists())
 
 
+class DepthBandwidth(Drawn):
+    def test_a_panel_an_operator_and_a_line_a_shape(self) -> None:
+        figure = depth_bandwidth.figure(self.read(self.records + synthetic.depth()))
+        panels = {ax.get_title(): ax for ax in figure.axes}
+        self.assertEqual(set(panels), {"attnres_phase1", "attnres_merge_bwd"})
+        for op, shape in (("attnres_phase1", "N4 S8 B4 T16k D2k, adds"),
+                          ("attnres_merge_bwd", "B4 T16k D7k, adds")):
+            points = {line.get_gid(): list(line.get_xdata()) for line in panels[op].lines
+                      if (line.get_gid() or "").startswith(op)}
+            self.assertEqual(points, {f"{op}:libtorch": [12.0], f"{op}:fused_simt": [81.0]})
+            self.assertEqual([t.get_text() for t in panels[op].get_yticklabels()], [shape])
+
+    def test_rows_of_another_operator_draw_nothing(self) -> None:
+        with self.assertRaises(rows.NoRows):
+            depth_bandwidth.figure(self.read(self.records))
+
+
 class DrawAll(Drawn):
     def test_files_are_small_and_repeatable(self) -> None:
-        self.read(self.records + synthetic.matrix())
+        self.read(self.records + synthetic.matrix() + synthetic.depth())
         self.read(synthetic.sweep("small"), "cpu")
         out = self.results / "figures"
         arguments = ["--results", str(self.results), "--out", str(out)]

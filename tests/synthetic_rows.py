@@ -194,6 +194,19 @@ def matrix(backends: Iterable[str] = CPU_BACKENDS[:2] + GPU_BACKENDS) -> list[Re
     return rows
 
 
+def depth() -> list[Record]:
+    """A few cells of attention residuals beside those of another operator."""
+    shapes = {"attnres_phase1": {"N": 4, "S": 8, "B": 4, "T": 16384, "D": 2048},
+              "attnres_merge_bwd": {"B": 4, "T": 16384, "D": 7168}}
+    rows = []
+    for op, shape in shapes.items():
+        for backend, percent in (("libtorch", 12.0), ("fused_simt", 81.0)):
+            record = cell(backend, "bench", "shapes", shape, dtype="bf16", dpartial="add")
+            rows.append(record | {"op": op, "sol": {"pct": percent, "bound": "memory",
+                                                    "limit_ns": percent * 1e4}})
+    return rows
+
+
 def write(results: Path, device: str, records: Iterable[Record],
           folder: str = "20261121T101500Z_0123456") -> Path:
     """Writes RESULTS/DEVICE/FOLDER/rows.jsonl and returns its path."""

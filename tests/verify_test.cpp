@@ -15,16 +15,18 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 
 class FixedReference final : public AnyReference {
  public:
-  FixedReference(std::vector<double> values, double tolerance)
-      : values_(std::move(values)), tolerance_(tolerance) {}
+  FixedReference(std::vector<double> values, double tolerance, double norm_tolerance = kInf)
+      : values_(std::move(values)), tolerance_(tolerance), norm_tolerance_(norm_tolerance) {}
   std::size_t size() const override { return values_.size(); }
   double value(std::size_t i) const override { return values_[i]; }
   double tolerance(std::size_t, NumericsClass) const override { return tolerance_; }
+  double norm_tolerance(std::size_t, NumericsClass) const override { return norm_tolerance_; }
   std::string_view computed_by() const override { return "test"; }
 
  private:
   std::vector<double> values_;
   double tolerance_;
+  double norm_tolerance_;
 };
 
 ErrorReport compare(const std::vector<float>& output,
@@ -55,6 +57,21 @@ TEST(Compare, SeveralOutputsAreComparedTogether) {
   EXPECT_NE(report.complaint.find("element 1 of lse is 5, not 4"), std::string::npos);
   EXPECT_FALSE(compare_with_reference(std::span(outputs, 1), reference, NumericsClass::kFp32).ok)
       << "an output is missing";
+}
+
+TEST(Compare, BoundsTheNormOfAnOutputsErrorWhereTheReferenceDoes) {
+  const std::vector<float> out = {1.25f, 1.75f, 3.25f, 3.75f};  // each within its own tolerance
+  const OutputView outputs[] = {{"dv", out.data(), DType::kF32, 2},
+                                {"dw", out.data() + 2, DType::kF32, 2}};
+  const std::vector<double> expected = {1, 2, 3, 4};
+  EXPECT_TRUE(
+      compare_with_reference(outputs, FixedReference(expected, 0.25, 0.375), NumericsClass::kFp32)
+          .ok);
+  const ErrorReport report =
+      compare_with_reference(outputs, FixedReference(expected, 0.25, 0.3125), NumericsClass::kFp32);
+  EXPECT_FALSE(report.ok) << "the norm is 0.354";
+  EXPECT_GT(report.nerr_max, 1);
+  EXPECT_EQ(report.complaint, "the norm of the error of dv is 0.354, not below 0.312");
 }
 
 TEST(Compare, RejectsOneElementAndNamesIt) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,6 +25,11 @@ class AnyReference {
   virtual std::size_t size() const = 0;
   virtual double value(std::size_t index) const = 0;
   virtual double tolerance(std::size_t index, NumericsClass numerics) const = 0;
+  /// How large the norm of an output's error may be, over all its elements; infinity where only the
+  /// elements' tolerances count. `output` counts the written tensors of tensor_specs.
+  virtual double norm_tolerance(std::size_t /*output*/, NumericsClass) const {
+    return std::numeric_limits<double>::infinity();
+  }
   virtual std::string_view computed_by() const = 0;  ///< "cpu_f64" or "gpu_f64"
 };
 

@@ -64,6 +64,15 @@ concept WritesGiven = requires(const typename Op::Problem& problem,
   Op::write_given_on_device(problem, tensors);
 };
 
+/// An operator that bounds the norm of an output's error besides every element's.
+template <class Op>
+concept BoundsNorms = requires(const typename Op::Problem& problem,
+                               const typename Op::Reference& reference,
+                               std::size_t output,
+                               NumericsClass numerics) {
+  { Op::norm_tolerance(problem, reference, output, numerics) } -> std::same_as<double>;
+};
+
 template <OperatorContract Op>
 class OperatorAdapter final : public AnyOperator {
  public:
@@ -112,6 +121,11 @@ class OperatorAdapter final : public AnyOperator {
     double value(std::size_t index) const override { return reference_.value[index]; }
     double tolerance(std::size_t index, NumericsClass numerics) const override {
       return Op::tolerance(problem_, reference_, index, numerics);
+    }
+    double norm_tolerance(std::size_t output, NumericsClass numerics) const override {
+      if constexpr (BoundsNorms<Op>)
+        return Op::norm_tolerance(problem_, reference_, output, numerics);
+      return AnyReference::norm_tolerance(output, numerics);
     }
     std::string_view computed_by() const override { return source_; }
 

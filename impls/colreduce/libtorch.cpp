@@ -12,17 +12,13 @@
 //            CPU 16-bit inputs become fp32 first: not every LibTorch multiplies them there.
 // Source     PyTorch's documented operators; the formula of reference/colreduce/contract.h.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <limits>
 #include <new>
-#include <string_view>
 
-#include "impls/colreduce/libtorch_stream.h"
+#include "impls/common/libtorch_tensors.h"
 #include "reference/colreduce/contract.h"
 
 namespace attn::colreduce {
@@ -30,18 +26,6 @@ namespace {
 
 using Problem = ColReduce::Problem;
 using Tensors = ColReduce::Tensors;
-
-at::ScalarType scalar_type(DType dtype) {
-  constexpr std::array kTypes = {at::kHalf, at::kBFloat16, at::kFloat};
-  return kTypes[static_cast<std::size_t>(dtype)];
-}
-
-/// The view as a tensor over the same memory: nothing is copied.
-at::Tensor wrap(const TensorView& view, MemorySpace space) {
-  const auto device = space == MemorySpace::kHost ? at::kCPU : at::kCUDA;
-  return at::from_blob(view.data, view.shape, view.strides,
-                       at::TensorOptions().dtype(scalar_type(view.dtype)).device(device));
-}
 
 /// k [B, H_kv, N, D] -> [B, H, N, D], every key head repeated for the query heads that share it.
 at::Tensor for_query_heads(const at::Tensor& k, std::int64_t heads) {
@@ -149,28 +133,10 @@ void reduce_part(const Problem& p, const Tensors& tensors, MemorySpace space) {
 
 /// The parts one after the other, over outputs that hold what no part writes.
 void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space) {
-  const c10::InferenceMode no_autograd;
   if (p.is_ragged()) wrap(tensors.out, space).zero_();
   if (p.lse == Lse::kOut) wrap(tensors.lse, space).fill_(-kInfinity);
   for (const ColReduce::Part& part : ColReduce::parts(p))
     reduce_part(part.problem, part.slice(tensors), space);
-}
-
-/// LibTorch reports a full CPU as a plain error, with the allocator's name in the text.
-bool out_of_memory(const c10::Error& error) {
-  const std::string_view text = error.what();
-  return dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
-         text.find("can't allocate memory") != std::string_view::npos ||
-         text.find("not enough memory") != std::string_view::npos;
-}
-
-void run(const Problem& p, const Tensors& tensors, MemorySpace space, Stream stream) {
-  try {
-    with_torch_stream(space, stream, [&] { reduce_columns(p, tensors, space); });
-  } catch (const c10::Error& error) {
-    if (out_of_memory(error)) throw std::bad_alloc();
-    throw;
-  }
 }
 
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
@@ -183,14 +149,8 @@ Launch plan(const Problem& p, const Tensors& tensors, Workspace, const DeviceInf
   // An operating system that overcommits would kill the process where the GPU's allocator throws.
   if (device.total_bytes != 0 && 2 * scores * score_bytes > static_cast<double>(device.total_bytes))
     throw std::bad_alloc();
-  const int threads = std::max(1, device.threads);
-  if (on_host && at::get_num_threads() != threads) at::set_num_threads(threads);
-
-  Launch launch;
-  launch.enqueue = [p, tensors, space = device.space](Stream stream) {
-    run(p, tensors, space, stream);
-  };
-  return launch;
+  return torch_launch(device,
+                      [p, tensors](MemorySpace space) { reduce_columns(p, tensors, space); });
 }
 
 }  // namespace

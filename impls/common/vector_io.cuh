@@ -77,9 +77,9 @@ __device__ inline void load_vector(const T* source, float (&out)[kVectorElements
   unpack_vector<T>(*reinterpret_cast<const uint4*>(source), out);
 }
 
-/// Writes one vector, each element rounded once; `target` is 16-byte aligned.
+/// The 16 bytes of a vector, each element rounded once.
 template <class T>
-__device__ inline void store_vector(T* target, const float (&in)[kVectorElements<T>]) {
+__device__ inline uint4 pack_vector(const float (&in)[kVectorElements<T>]) {
   std::uint32_t words[4];
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
@@ -89,7 +89,13 @@ __device__ inline void store_vector(T* target, const float (&in)[kVectorElements
       words[i] = pack_pair<T>(in[2 * i], in[2 * i + 1]);
     }
   }
-  *reinterpret_cast<uint4*>(target) = make_uint4(words[0], words[1], words[2], words[3]);
+  return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+/// Writes one vector, each element rounded once; `target` is 16-byte aligned.
+template <class T>
+__device__ inline void store_vector(T* target, const float (&in)[kVectorElements<T>]) {
+  *reinterpret_cast<uint4*>(target) = pack_vector<T>(in);
 }
 
 /// Replaces the first `count` elements of `raw` if 0 < count < a whole vector; else does nothing.

@@ -1,10 +1,10 @@
 // A LibTorch without CUDA has no streams, and its host allocator keeps nothing.
-#include "impls/colreduce/libtorch_stream.h"
+#include "impls/common/libtorch_stream.h"
 
-namespace attn::colreduce {
+namespace attn {
 
 void with_torch_stream(MemorySpace, Stream, const std::function<void()>& work) { work(); }
 
 void trim_torch_cache() {}
 
-}  // namespace attn::colreduce
+}  // namespace attn

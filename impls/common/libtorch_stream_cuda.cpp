@@ -4,9 +4,9 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
-#include "impls/colreduce/libtorch_stream.h"
+#include "impls/common/libtorch_stream.h"
 
-namespace attn::colreduce {
+namespace attn {
 
 void with_torch_stream(MemorySpace space, Stream stream, const std::function<void()>& work) {
   if (space == MemorySpace::kHost) return work();
@@ -17,4 +17,4 @@ void with_torch_stream(MemorySpace space, Stream stream, const std::function<voi
 
 void trim_torch_cache() { c10::cuda::CUDACachingAllocator::emptyCache(); }
 
-}  // namespace attn::colreduce
+}  // namespace attn

@@ -1,0 +1,31 @@
+// A read over depth with LibTorch's operators, on a chunk of tokens in fp32.
+#pragma once
+
+#include "impls/common/libtorch_tensors.h"
+#include "reference/attnres/contract.h"
+
+namespace attn::attnres {
+
+/// Tokens whose fp32 copies take about 256 MB, for `rows` rows a token.
+std::int64_t torch_chunk(const TokenProblem& p, std::int64_t rows);
+
+/// Rows [first, first + count) of a dense tensor [planes, tokens, D] or of [tokens, D].
+at::Tensor token_rows(const TensorView& view, MemorySpace space, const TokenProblem& p);
+
+struct TorchRead {
+  at::Tensor v;       ///< [tokens, N, D] fp32
+  at::Tensor r;       ///< [tokens, N]
+  at::Tensor logits;  ///< [tokens, S, N]
+  at::Tensor lse;     ///< [tokens, S]
+  at::Tensor p;       ///< [tokens, S, N]
+};
+
+/// Tokens [first, first + count) under the queries wt [S, D] in fp32.
+TorchRead torch_read(const Planes& planes,
+                     const ReadProblem& p,
+                     const at::Tensor& wt,
+                     std::int64_t first,
+                     std::int64_t count,
+                     MemorySpace space);
+
+}  // namespace attn::attnres

@@ -1,0 +1,179 @@
+// What the merge's kernels share: a CTA has one token, its rows in registers; its warps add sums up.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "harness/core/cuda_check.h"
+#include "impls/attnres/columns.cuh"
+#include "impls/attnres/team.cuh"
+#include "reference/attnres/contract.h"
+
+namespace attn::attnres {
+
+inline constexpr int kMergeThreads = 512;  // at most: 128 registers each
+
+/// A tensor of rows [tokens, D].
+struct RowsOf {
+  void* data;
+  DType dtype;
+};
+
+struct MergeArguments {
+  RowsOf partial, wt, read;
+  const float* z;
+  std::int64_t tokens;
+  int D;
+  int groups;  // of eight columns
+  float eps;
+};
+
+inline RowsOf rows_of(const TensorView& view) { return {view.data, view.dtype}; }
+
+/// The tensors that the merge and its backward both read.
+template <class Problem, class Tensors>
+MergeArguments merge_arguments(const Problem& p, const Tensors& t) {
+  return {.partial = rows_of(t.partial),
+          .wt = rows_of(t.wt),
+          .read = rows_of(t.read),
+          .z = static_cast<const float*>(t.z.data),
+          .tokens = p.tokens(),
+          .D = static_cast<int>(p.D),
+          .groups = static_cast<int>((p.D + kColumns - 1) / kColumns),
+          .eps = static_cast<float>(p.eps)};
+}
+
+/// One row's columns of this thread: groups thread, thread + threads, ...; beyond the row zeros.
+template <int kGroups>
+struct RowColumns {
+  float x[kGroups][kColumns];
+};
+
+/// Which of the thread's groups are in the row, and where.
+struct Place {
+  int thread, threads, groups, D;
+
+  __device__ int group(int i) const { return thread + i * threads; }
+};
+
+/// Row `token` of a tensor of T; one element at a time where rows are no vectors, of any type.
+template <class T, Rows kRows, int kGroups>
+__device__ inline void load_row(const Place& place,
+                                const RowsOf& rows,
+                                std::int64_t token,
+                                RowColumns<kGroups>& row) {
+  const std::int64_t first = token * place.D;
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) {
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) row.x[i][c] = 0;
+    if (place.group(i) >= place.groups) continue;
+    if constexpr (kRows == Rows::kSingle) {
+      load_columns_as<kRows>(rows.data, rows.dtype, first, place.group(i), place.D, row.x[i]);
+    } else {
+      load_group(static_cast<const T*>(rows.data) + first, place.group(i), row.x[i]);
+    }
+  }
+}
+
+template <class T, Rows kRows, int kGroups>
+__device__ inline void store_row(const Place& place,
+                                 const RowsOf& rows,
+                                 std::int64_t token,
+                                 const RowColumns<kGroups>& row) {
+  const std::int64_t first = token * place.D;
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) {
+    if (place.group(i) >= place.groups) continue;
+    if constexpr (kRows == Rows::kSingle) {
+      store_columns_as<kRows>(rows.data, rows.dtype, first, place.group(i), place.D, row.x[i]);
+    } else {
+      store_group(static_cast<T*>(rows.data) + first, place.group(i), row.x[i]);
+    }
+  }
+}
+
+/// x[i] = f(i, c) for every column of the thread.
+template <int kGroups, class F>
+__device__ inline void for_columns(F&& f) {
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) {
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) f(i, c);
+  }
+}
+
+/// Sums over the CTA. `scratch` holds [2, warps, kCount]; the calls of a loop alternate its halves, so
+/// that one barrier a call is enough: a warp that is a call ahead writes the other half.
+template <int kCount>
+__device__ inline void cta_sums(const Team& team,
+                                float* scratch,
+                                int parity,
+                                float (&values)[kCount]) {
+  float* partials = scratch + parity * team.warps * kCount;
+  store_warp_sums(values, team.lane, partials + team.warp * kCount, [](int i) { return i; });
+  __syncthreads();  // all warps: every partial sum is there
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) {
+    values[i] = partials[i];
+    for (int warp = 1; warp < team.warps; ++warp) values[i] += partials[warp * kCount + i];
+  }
+}
+
+/// The two weights of a merge.
+struct MergeWeights {
+  float r, l, a, other;  // reciprocal RMS, logit and weight of the partial sum; 1 - a
+};
+
+__device__ inline MergeWeights merge_weights(
+    float squares, float product, float z, int D, float eps) {
+  const float r = 1.0f / sqrtf(squares / static_cast<float>(D) + eps);
+  const float l = r * product;
+  return {r, l, 1.0f / (1.0f + expf(z - l)), 1.0f / (1.0f + expf(l - z))};
+}
+
+/// Groups of a thread, and threads of the CTA, for rows of `groups` groups.
+inline int merge_groups(std::int64_t groups) { return groups <= 2 * kMergeThreads ? 2 : 4; }
+inline int merge_threads(std::int64_t groups) {
+  const std::int64_t per_warp = 32 * merge_groups(groups);
+  return static_cast<int>(32 * ((groups + per_warp - 1) / per_warp));
+}
+
+/// CTAs that stay on the device together, at most one a token.
+template <class Arguments>
+int resident_ctas(void (*kernel)(Arguments), int threads, std::int64_t tokens, int sm_count) {
+  int per_sm = 0;
+  CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, kernel, threads, 0));
+  return static_cast<int>(
+      std::min<std::int64_t>(tokens, std::int64_t{std::max(1, per_sm)} * std::max(1, sm_count)));
+}
+
+/// The kernel among Kernel<T, U, rows, groups>::value that takes partial sums of T and mixed rows of U.
+/// 16-byte vectors for equal types and fp32 sums; all else goes one element at a time.
+template <template <class, class, Rows, int> class Kernel>
+auto merge_kernel_for(DType partial, DType out, bool vectors, std::int64_t groups) {
+  const auto sized = [&]<class T, class U, Rows kRows>() {
+    return merge_groups(groups) == 2 ? Kernel<T, U, kRows, 2>::value()
+                                     : Kernel<T, U, kRows, 4>::value();
+  };
+  if (vectors && partial == DType::kF32 && out == DType::kF32)
+    return sized.template operator()<float, float, Rows::kDirect>();
+  if (vectors && partial == DType::kF32 && out == DType::kBF16)
+    return sized.template operator()<float, __nv_bfloat16, Rows::kDirect>();
+  if (vectors && partial == DType::kF32 && out == DType::kF16)
+    return sized.template operator()<float, __half, Rows::kDirect>();
+  if (vectors && partial == DType::kBF16 && out == DType::kBF16)
+    return sized.template operator()<__nv_bfloat16, __nv_bfloat16, Rows::kDirect>();
+  if (vectors && partial == DType::kF16 && out == DType::kF16)
+    return sized.template operator()<__half, __half, Rows::kDirect>();
+  return sized.template operator()<float, float, Rows::kSingle>();
+}
+
+/// Whether merge_kernel_for uses vectors: the note of a row says so.
+inline bool has_merge_vectors(DType partial, DType out, bool vectors) {
+  return vectors && (partial == out || partial == DType::kF32);
+}
+
+}  // namespace attn::attnres

@@ -1,0 +1,92 @@
+// The merge on a CPU: one read of the partial sum and of what phase 1 has read.
+//
+// Computes   per token: the sum with the sublayer's output where there is one, rounded and stored; its
+//            logit, the two weights, the merged row.
+// Mapping    chunks of tokens -> threads; the result depends on neither.
+// Memory     workspace: the query in fp32, and 2 D floats a thread.
+// Limit      memory: 3 rows a token, 5 with an update.
+// Rounding   fp32, one rounding of each output; the logit is that of the rounded sum.
+// Source     reference/attnres/README.md.
+#include <cmath>
+#include <cstdint>
+
+#include "impls/attnres/cpu_rows.h"
+#include "reference/attnres_merge/contract.h"
+
+namespace attn::attnres_merge {
+namespace {
+
+using Problem = AttnResMerge::Problem;
+using Tensors = AttnResMerge::Tensors;
+using attnres::element;
+using attnres::Store;
+
+attnres::CpuScratch scratch_of(const Problem& p) {
+  return {.shared_floats = p.D, .thread_floats = 2 * p.D};
+}
+
+Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
+
+std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
+  return scratch_of(p).bytes(device);
+}
+
+/// b of token t, with its update.
+void load_partial(
+    const Problem& p, const Tensors& tensors, std::int64_t t, float* b, float* update) {
+  const std::int64_t first = t * p.D;
+  attnres::widen_row(b, element(tensors.partial.data, p.dtype, first), p.dtype, p.D);
+  if (p.update == attnres::Option::kOff) return;
+  attnres::widen_row(update, element(tensors.update.data, p.dtype, first), p.dtype, p.D);
+  attnres::add_scaled(b, 1, update, p.D);
+  void* sum = element(tensors.sum.data, p.dtype, first);
+  attnres::store_row(sum, p.dtype, b, p.D, Store::kWrite);
+  attnres::widen_row(b, sum, p.dtype, p.D);
+}
+
+void merge_token(
+    const Problem& p, const Tensors& tensors, const float* query, std::int64_t t, float* b) {
+  float* read = b + p.D;
+  const DType out = p.out_type();
+  load_partial(p, tensors, t, b, read);
+  attnres::widen_row(read, element(tensors.read.data, out, t * p.D), out, p.D);
+  const float z = static_cast<const float*>(tensors.z.data)[t];
+  const float l = attnres::reciprocal_rms(b, p.D, p.eps) * attnres::dot(query, b, p.D);
+  const float a = 1 / (1 + std::exp(z - l));
+  const float other = 1 / (1 + std::exp(l - z));
+  for (std::int64_t d = 0; d < p.D; ++d) read[d] = other * read[d] + a * b[d];
+  attnres::store_row(element(tensors.out.data, out, t * p.D), out, read, p.D, Store::kWrite);
+  if (p.lse == attnres::Option::kOn)
+    static_cast<float*>(tensors.lse.data)[t] =
+        std::fmax(z, l) + std::log1p(std::exp(-std::abs(z - l)));
+}
+
+Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
+  Launch launch;
+  launch.enqueue = [p, t, query = static_cast<float*>(workspace.data),
+                    threads = device.threads](Stream) {
+    attnres::widen_row(query, t.wt.data, p.query_type(), p.D);
+    attnres::for_each_chunk(
+        p.tokens(), scratch_of(p), query, threads,
+        [&](std::int64_t, std::int64_t begin, std::int64_t end, float* scratch) {
+          for (std::int64_t token = begin; token < end; ++token)
+            merge_token(p, t, query, token, scratch);
+        });
+  };
+  return launch;
+}
+
+}  // namespace
+
+extern const Backend<AttnResMerge> cpu_fused;
+constinit const Backend<AttnResMerge> cpu_fused = {
+    .info = {.id = "cpu_fused",
+             .summary = "threads; every row is read once",
+             .memory = MemorySpace::kHost,
+             .math = "fp32",
+             .numerics = NumericsClass::kFp32},
+    .supports = supports,
+    .workspace_bytes = workspace_bytes,
+    .plan = plan};
+
+}  // namespace attn::attnres_merge

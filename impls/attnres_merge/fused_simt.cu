@@ -1,0 +1,133 @@
+// The merge on CUDA cores: every row is read once and stays in registers.
+//
+// Adds:     the sum, its logit, both weights and the merged row in one kernel.
+// Mapping:  a CTA has a token, a thread 16 columns (32 where D > 8192), so 128 threads at D = 2048;
+//           CTAs go on to further tokens, and many of them share an SM: their loads overlap.
+// Memory:   rows in registers; 2 sums a warp in shared memory, one barrier a token.
+// Limit:    memory: 3 rows a token, 5 with an update; about 7 D FLOP.
+// Rounding: fp32; the updated sum is rounded before anything reads it; one rounding of each output.
+// Source:   reference/attnres/README.md.
+#include <cuda_runtime.h>
+
+#include "harness/core/cuda_check.h"
+#include "impls/attnres/merge_kernel.cuh"
+#include "impls/attnres/read_config.h"
+#include "reference/attnres_merge/contract.h"
+
+namespace attn::attnres_merge {
+namespace {
+
+using attnres::RowColumns;
+using attnres::Rows;
+using attnres::RowsOf;
+using Problem = AttnResMerge::Problem;
+using Tensors = AttnResMerge::Tensors;
+
+struct Arguments {
+  attnres::MergeArguments merge;
+  RowsOf update, out, sum;  // update and sum: null without one
+  float* lse;               // null without one
+};
+
+/// Adds the update where there is one, rounds and stores the sum.
+template <class T, Rows kRows, int kGroups>
+__device__ void add_update(const Arguments& p,
+                           const attnres::Place& place,
+                           std::int64_t token,
+                           RowColumns<kGroups>& b) {
+  RowColumns<kGroups> update;
+  attnres::load_row<T, kRows>(place, p.update, token, update);
+  attnres::for_columns<kGroups>([&](int i, int c) {
+    const float sum = b.x[i][c] + update.x[i][c];
+    if constexpr (kRows == Rows::kSingle) {
+      b.x[i][c] = attnres::as_type(p.merge.partial.dtype, [&]<class E>(std::type_identity<E>) {
+        return to_float(from_float<E>(sum));
+      });
+    } else {
+      b.x[i][c] = to_float(from_float<T>(sum));
+    }
+  });
+  attnres::store_row<T, kRows>(place, p.sum, token, b);
+}
+
+template <class T, class U, Rows kRows, int kGroups>
+__global__ void __launch_bounds__(attnres::kMergeThreads)
+    merge_kernel(const __grid_constant__ Arguments p) {
+  __shared__ float scratch[2 * 2 * attnres::kMergeThreads / 32];
+  const attnres::MergeArguments& m = p.merge;
+  const auto thread = static_cast<int>(threadIdx.x);
+  const auto threads = static_cast<int>(blockDim.x);
+  const attnres::Team team = attnres::Team::of(thread, threads / 32);
+  const attnres::Place place{thread, threads, m.groups, m.D};
+  RowColumns<kGroups> w;
+  attnres::load_row<float, Rows::kSingle>(place, m.wt, 0, w);
+  int parity = 0;
+  for (std::int64_t token = blockIdx.x; token < m.tokens; token += gridDim.x, parity ^= 1) {
+    RowColumns<kGroups> b;
+    RowColumns<kGroups> read;
+    attnres::load_row<T, kRows>(place, m.partial, token, b);
+    attnres::load_row<U, kRows>(place, m.read, token, read);
+    const float z = m.z[token];
+    if (p.update.data) add_update<T, kRows>(p, place, token, b);
+    float sums[2] = {};  // squares, the product with the query
+    attnres::for_columns<kGroups>([&](int i, int c) {
+      sums[0] += b.x[i][c] * b.x[i][c];
+      sums[1] += w.x[i][c] * b.x[i][c];
+    });
+    attnres::cta_sums(team, scratch, parity, sums);
+    const auto weights = attnres::merge_weights(sums[0], sums[1], z, m.D, m.eps);
+    attnres::for_columns<kGroups>(
+        [&](int i, int c) { read.x[i][c] = weights.other * read.x[i][c] + weights.a * b.x[i][c]; });
+    attnres::store_row<U, kRows>(place, p.out, token, read);
+    if (p.lse && thread == 0)
+      p.lse[token] = fmaxf(z, weights.l) + log1pf(expf(-fabsf(z - weights.l)));
+  }
+}
+
+template <class T, class U, Rows kRows, int kGroups>
+struct Kernel {
+  static auto value() { return merge_kernel<T, U, kRows, kGroups>; }
+};
+
+Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
+
+Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
+  const std::int64_t groups = attnres::column_groups(p.D);
+  const bool aligned =
+      attnres::has_vector_rows(t.partial) && attnres::has_vector_rows(t.read) &&
+      attnres::has_vector_rows(t.out) &&
+      (!t.update.data || (attnres::has_vector_rows(t.update) && attnres::has_vector_rows(t.sum)));
+  const Arguments arguments{.merge = attnres::merge_arguments(p, t),
+                            .update = attnres::rows_of(t.update),
+                            .out = attnres::rows_of(t.out),
+                            .sum = attnres::rows_of(t.sum),
+                            .lse = static_cast<float*>(t.lse.data)};
+  const auto kernel = attnres::merge_kernel_for<Kernel>(p.dtype, p.out_type(), aligned, groups);
+  const int threads = attnres::merge_threads(groups);
+  const int ctas = attnres::resident_ctas(kernel, threads, p.tokens(), device.sm_count);
+
+  Launch launch;
+  launch.note =
+      attnres::has_merge_vectors(p.dtype, p.out_type(), aligned) ? "16-byte loads" : "scalar loads";
+  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0});
+  launch.enqueue = [=](Stream stream) {
+    if (ctas == 0) return;
+    kernel<<<ctas, threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments);
+    CUDA_CHECK_LAUNCH();
+  };
+  return launch;
+}
+
+}  // namespace
+
+extern const Backend<AttnResMerge> fused_simt;
+constinit const Backend<AttnResMerge> fused_simt = {
+    .info = {.id = "fused_simt",
+             .summary = "one kernel, every row read once and kept in registers",
+             .memory = MemorySpace::kDevice,
+             .math = "fp32 FMA, exp of the CUDA library",
+             .numerics = NumericsClass::kFp32},
+    .supports = supports,
+    .plan = plan};
+
+}  // namespace attn::attnres_merge

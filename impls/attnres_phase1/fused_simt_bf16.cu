@@ -1,0 +1,10 @@
+// The kernels of fused_simt for sources in bf16.
+#include "impls/attnres_phase1/fused_simt_kernel.cuh"
+
+namespace attn::attnres_phase1 {
+
+SimtKernel simt_kernel_bf16(int tile, const attnres::Layout& layout) {
+  return simt::kernel_for<__nv_bfloat16>(tile, layout);
+}
+
+}  // namespace attn::attnres_phase1

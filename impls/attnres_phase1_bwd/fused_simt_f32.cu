@@ -1,0 +1,10 @@
+// The kernels of fused_simt where sources, gradients and dout are f32.
+#include "impls/attnres_phase1_bwd/fused_simt_kernel.cuh"
+
+namespace attn::attnres_phase1_bwd {
+
+SimtKernel simt_kernel_f32(int tile, const attnres::Layout& layout) {
+  return simt::kernel_for<float>(tile, layout);
+}
+
+}  // namespace attn::attnres_phase1_bwd

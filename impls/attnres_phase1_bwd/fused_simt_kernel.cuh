@@ -1,0 +1,326 @@
+// The kernel of fused_simt: the tokens of a CTA one after the other, the next one's rows on their way.
+#pragma once
+
+#include "harness/core/dispatch.h"
+#include "impls/attnres_phase1_bwd/fused_simt.h"
+
+namespace attn::attnres_phase1_bwd {
+namespace simt {
+
+using attnres::kColumns;
+using attnres::Rows;
+using attnres::Team;
+constexpr int kTile = attnres::kSourceTile;
+
+/// Shared memory of a CTA. S and N are rounded up: [S, N] arrays hold whole tiles.
+struct Shared {
+  float* gradient;  // [S, groups * 8] split rows, if it is shared
+  char* stages;     // [2, N + S, groups * 8] of the rows' type, if they are staged
+  float* partials;  // [warps, sums]
+  float* totals;    // <wt_s, v_n> [S, N], <dout_s, v_n> [S, N], squares [N]: then r
+  float* p;         // [S, N] weights
+  float* gr;        // [S, N] gradients of the logits, times r
+  float* gl;        // [S, N] the same, times the logits
+  float* k;         // [N] what a source's norm gives back, per element of it
+};
+
+/// Sizes that carve, the host and the kernel agree on.
+struct Sizes {
+  int S, N, sums;
+
+  __host__ __device__ static Sizes of(int S, int N, int tile) {
+    const int padded_S = (S + tile - 1) / tile * tile;
+    const int padded_N = (N + kTile - 1) / kTile * kTile;
+    return {padded_S, padded_N, (2 * padded_S + 1) * padded_N};
+  }
+};
+
+__device__ inline Shared carve(const attnres::ReadArguments& p,
+                               const Sizes& size,
+                               bool shared_gradient,
+                               std::size_t stage,
+                               char* memory) {
+  Shared shared{};
+  shared.gradient = reinterpret_cast<float*>(memory);
+  if (shared_gradient) memory += sizeof(float) * p.S * p.groups * kColumns;
+  shared.stages = memory;
+  memory += 2 * stage;
+  shared.partials = reinterpret_cast<float*>(memory);
+  shared.totals = shared.partials + p.team_warps * size.sums;
+  shared.p = shared.totals + size.sums;
+  shared.gr = shared.p + size.S * size.N;
+  shared.gl = shared.gr + size.S * size.N;
+  shared.k = shared.gl + size.S * size.N;
+  return shared;
+}
+
+/// One token's rows: staged, or where they lie.
+template <class T, Rows kRows>
+struct TokenRows {
+  const SimtArguments& p;
+  const T* staged;  // N rows of sources, then S rows of dout
+  std::int64_t token;
+
+  __device__ void source(int n, int group, float (&x)[kColumns]) const {
+    const attnres::ReadArguments& read = p.read;
+    if constexpr (kRows == Rows::kSingle) {
+      attnres::load_columns_as<kRows>(read.v.data[n], read.v.dtype, token * read.v.stride, group,
+                                      read.D, x);
+    } else {
+      attnres::load_group(attnres::source_row<T, kRows>(read, staged, token, n), group, x);
+    }
+  }
+  __device__ void dout(int s, int group, float (&x)[kColumns]) const {
+    const attnres::ReadArguments& read = p.read;
+    const std::int64_t first = (s * read.tokens + token) * read.D;
+    if constexpr (kRows == Rows::kSingle) {
+      attnres::load_columns_as<kRows>(p.dout, p.dout_dtype, first, group, read.D, x);
+    } else if constexpr (kRows == Rows::kDirect) {
+      attnres::load_group(static_cast<const T*>(p.dout) + first, group, x);
+    } else {
+      attnres::load_group(staged + (read.N + s) * read.groups * kColumns, group, x);
+    }
+  }
+  /// The gradient of source n: written, or added to what is there.
+  __device__ void store(int n, int group, float (&x)[kColumns]) const {
+    const std::int64_t first = token * p.dv.stride;
+    float held[kColumns];
+    if (p.add[n]) {
+      if constexpr (kRows == Rows::kSingle) {
+        attnres::load_columns_as<kRows>(p.dv.data[n], p.dv.dtype, first, group, p.read.D, held);
+      } else {
+        attnres::load_group(static_cast<const T*>(p.dv.data[n]) + first, group, held);
+      }
+#pragma unroll
+      for (int i = 0; i < kColumns; ++i) x[i] += held[i];
+    }
+    if constexpr (kRows == Rows::kSingle) {
+      attnres::store_columns_as<kRows>(p.dv.data[n], p.dv.dtype, first, group, p.read.D, x);
+    } else {
+      attnres::store_group(static_cast<T*>(p.dv.data[n]) + first, group, x);
+    }
+  }
+};
+
+/// This warp's shares of the inner products of kQueries queries and their dout with a tile of sources.
+/// Sources and queries behind the last are computed as the last, and nobody reads them.
+template <class T, Rows kRows, int kQueries>
+__device__ void tile_products(const TokenRows<T, kRows>& rows,
+                              const Team& team,
+                              const Sizes& size,
+                              int first_query,
+                              int first_source,
+                              float* partials) {
+  const attnres::ReadArguments& read = rows.p.read;
+  float logits[kQueries * kTile] = {};
+  float products[kQueries * kTile] = {};
+  float squares[kTile] = {};
+  for (int group = team.thread; group < read.groups; group += team.threads()) {
+    float x[kTile][kColumns];
+#pragma unroll
+    for (int n = 0; n < kTile; ++n) {
+      rows.source(min(first_source + n, read.N - 1), group, x[n]);
+#pragma unroll
+      for (int i = 0; i < kColumns; ++i) squares[n] += x[n][i] * x[n][i];
+    }
+#pragma unroll
+    for (int s = 0; s < kQueries; ++s) {
+      const int query = min(first_query + s, read.S - 1);
+      float w[kColumns];
+      float dout[kColumns];
+      attnres::load_split(read.split_wt + query * read.groups * kColumns, read.groups, group, w);
+      rows.dout(query, group, dout);
+#pragma unroll
+      for (int n = 0; n < kTile; ++n) {
+#pragma unroll
+        for (int i = 0; i < kColumns; ++i) {
+          logits[s * kTile + n] += w[i] * x[n][i];
+          products[s * kTile + n] += dout[i] * x[n][i];
+        }
+      }
+    }
+  }
+  const auto at = [&](int i) {
+    return (first_query + i / kTile) * size.N + first_source + i % kTile;
+  };
+  attnres::store_warp_sums(logits, team.lane, partials, at);
+  attnres::store_warp_sums(products, team.lane, partials + size.S * size.N, at);
+  attnres::store_warp_sums(squares, team.lane, partials + 2 * size.S * size.N,
+                           [&](int i) { return first_source + i; });
+}
+
+/// Weights and gradients of the logits of query s, by one thread.
+__device__ inline void query_gradient(
+    const SimtArguments& p, const Sizes& size, const Shared& shared, std::int64_t token, int s) {
+  const attnres::ReadArguments& read = p.read;
+  const float* r = shared.totals + 2 * size.S * size.N;
+  const float* dots = shared.totals + s * size.N;
+  const float* c = shared.totals + (size.S + s) * size.N;
+  float* weights = shared.p + s * size.N;
+  attnres::depth_softmax(read.N, dots, r, weights, 1);
+  float mean = 0;
+  for (int n = 0; n < read.N; ++n) mean += weights[n] * c[n];
+  const float dlse = p.dlse ? p.dlse[s * read.tokens + token] : 0.0f;
+  for (int n = 0; n < read.N; ++n) {
+    // Of one source the output is the source: no rounding may leave its logit a gradient.
+    const float centred = read.N == 1 ? 0.0f : c[n] - mean;
+    const float g = weights[n] * (centred + dlse);
+    shared.gr[s * size.N + n] = g * r[n];
+    shared.gl[s * size.N + n] = g * dots[n] * r[n];
+  }
+}
+
+/// Everything that does not depend on columns, by the CTA's first warp.
+__device__ inline void token_scalars(
+    const SimtArguments& p, const Sizes& size, const Shared& shared, std::int64_t token, int lane) {
+  float* r = shared.totals + 2 * size.S * size.N;
+  attnres::finish_squares(p.read, lane, r);
+  for (int s = lane; s < p.read.S; s += 32) query_gradient(p, size, shared, token, s);
+  __syncwarp();
+  for (int n = lane; n < p.read.N; n += 32) {
+    float sum = 0;
+    for (int s = 0; s < p.read.S; ++s) sum += shared.gl[s * size.N + n];
+    shared.k[n] = sum * r[n] * r[n] / static_cast<float>(p.read.D);
+  }
+}
+
+/// Gradients of a tile of sources, and what they give the queries' gradient, at one group of columns.
+template <class T, Rows kRows>
+__device__ void tile_gradients(const TokenRows<T, kRows>& rows,
+                               const Sizes& size,
+                               const Shared& shared,
+                               float* gradient,
+                               int first,
+                               int group) {
+  const attnres::ReadArguments& read = rows.p.read;
+  float x[kTile][kColumns];
+  float dv[kTile][kColumns];
+#pragma unroll
+  for (int n = 0; n < kTile; ++n) {
+    rows.source(min(first + n, read.N - 1), group, x[n]);
+    const float k = shared.k[first + n];
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) dv[n][i] = -k * x[n][i];
+  }
+  for (int s = 0; s < read.S; ++s) {
+    float w[kColumns];
+    float dout[kColumns];
+    float dw[kColumns];
+    float* own = gradient + s * read.groups * kColumns;
+    attnres::load_split(read.split_wt + s * read.groups * kColumns, read.groups, group, w);
+    attnres::load_split(own, read.groups, group, dw);
+    rows.dout(s, group, dout);
+    float p[kTile];
+    float gr[kTile];
+    attnres::load_together(shared.p + s * size.N + first, p);
+    attnres::load_together(shared.gr + s * size.N + first, gr);
+#pragma unroll
+    for (int n = 0; n < kTile; ++n) {
+#pragma unroll
+      for (int i = 0; i < kColumns; ++i) {
+        dv[n][i] += p[n] * dout[i] + gr[n] * w[i];
+        dw[i] += gr[n] * x[n][i];
+      }
+    }
+    attnres::store_split(own, read.groups, group, dw);
+  }
+#pragma unroll
+  for (int n = 0; n < kTile; ++n) {
+    if (first + n < read.N) rows.store(first + n, group, dv[n]);
+  }
+}
+
+/// The CTA's share of the queries' gradient goes where the sum over the CTAs finds it.
+__device__ inline void store_share(const attnres::ReadArguments& p,
+                                   const Team& team,
+                                   const float* from,
+                                   float* to) {
+  for (int s = 0; s < p.S; ++s) {
+    const int row = s * p.groups * kColumns;
+    for (int group = team.thread; group < p.groups; group += team.threads()) {
+      float x[kColumns];
+      attnres::load_split(from + row, p.groups, group, x);
+      attnres::store_split(to + row, p.groups, group, x);
+    }
+  }
+}
+
+template <class T, int kQueries, Rows kRows, bool kSharedGradient>
+__global__ void __launch_bounds__(32 * kSimtWarps, 1)
+    read_bwd_kernel(const __grid_constant__ SimtArguments p) {
+  extern __shared__ __align__(16) char memory[];
+  const attnres::ReadArguments& read = p.read;
+  const Team team = Team::of(static_cast<int>(threadIdx.x), read.team_warps);
+  const Sizes size = Sizes::of(read.S, read.N, kQueries);
+  const int row = read.groups * kColumns;
+  const int staged_rows = kRows == Rows::kStaged ? read.N + read.S : 0;
+  const Shared shared = carve(read, size, kSharedGradient, sizeof(T) * staged_rows * row, memory);
+  float* share = p.partials + static_cast<std::int64_t>(blockIdx.x) * read.S * row;
+  float* gradient = kSharedGradient ? shared.gradient : share;
+  const auto stage = [&](std::int64_t token, int slot) {
+    if (token < read.tokens)
+      attnres::stage_rows(
+          team, read.groups, staged_rows,
+          reinterpret_cast<T*>(shared.stages) + slot * staged_rows * row, [&](int i) {
+            return i < read.N ? static_cast<const T*>(read.v.data[i]) + token * read.v.stride
+                              : static_cast<const T*>(p.dout) +
+                                    ((i - read.N) * read.tokens + token) * read.D;
+          });
+    sm80::cp_async_commit();
+  };
+
+  if constexpr (kRows == Rows::kStaged) stage(blockIdx.x, 0);
+  const float zeros[kColumns] = {};
+  for (int s = 0; s < read.S; ++s) {  // a thread has its columns to itself: no barrier
+    for (int group = team.thread; group < read.groups; group += team.threads())
+      attnres::store_split(gradient + s * row, read.groups, group, zeros);
+  }
+  for (int i = team.thread; i < 3 * size.S * size.N + size.N; i += team.threads())
+    shared.p[i] = 0;  // what lies behind the last query or source stays 0
+  int slot = 0;
+  for (std::int64_t token = blockIdx.x; token < read.tokens; token += gridDim.x, slot ^= 1) {
+    const TokenRows<T, kRows> rows{
+        p, reinterpret_cast<const T*>(shared.stages) + slot * staged_rows * row, token};
+    if constexpr (kRows == Rows::kStaged) {
+      stage(token + gridDim.x, slot ^ 1);
+      sm80::cp_async_wait<
+          1>();  // this token's rows have landed; the thread reads only its own copies
+    }
+    for (int s = 0; s < read.S; s += kQueries) {
+      for (int n = 0; n < read.N; n += kTile)
+        tile_products<T, kRows, kQueries>(rows, team, size, s, n,
+                                          shared.partials + team.warp * size.sums);
+    }
+    __syncthreads();  // all warps: their sums are there; the last token's scalars have been read
+    for (int i = team.thread; i < size.sums; i += team.threads()) {
+      float sum = shared.partials[i];
+      for (int warp = 1; warp < team.warps; ++warp) sum += shared.partials[warp * size.sums + i];
+      shared.totals[i] = sum;
+    }
+    __syncthreads();  // all threads: the totals are there
+    if (team.warp == 0) token_scalars(p, size, shared, token, team.lane);
+    __syncthreads();  // the first warp: weights and gradients of the logits are there
+    for (int group = team.thread; group < read.groups; group += team.threads()) {
+      for (int n = 0; n < read.N; n += kTile)
+        tile_gradients(rows, size, shared, gradient, n, group);
+    }
+  }
+  if constexpr (kSharedGradient) store_share(read, team, gradient, share);
+}
+
+template <class T>
+SimtKernel kernel_for(int tile, const attnres::Layout& layout) {
+  SimtKernel kernel = nullptr;
+  dispatch<1, 4>(tile, [&](auto queries) {
+    if (layout.rows == Rows::kStaged) {
+      kernel = read_bwd_kernel<T, queries(), Rows::kStaged, true>;
+    } else {
+      kernel = layout.shared_table ? read_bwd_kernel<T, queries(), Rows::kDirect, true>
+                                   : read_bwd_kernel<T, queries(), Rows::kDirect, false>;
+    }
+  });
+  return kernel;
+}
+
+}  // namespace simt
+}  // namespace attn::attnres_phase1_bwd

@@ -1,0 +1,117 @@
+// Required behaviour at the edges of attention residuals, on every backend that runs here.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "reference/attnres_merge/contract.h"
+#include "reference/attnres_phase1/contract.h"
+#include "reference/attnres_phase1_bwd/contract.h"
+#include "tests/op_case.h"
+
+namespace attn {
+namespace {
+
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+/// Calls check(backend, machine) for the operator's backends that run on this machine.
+template <class Op, class Check>
+void on_every_backend(Check&& check) {
+  const Machine machine = find_machine(/*want_gpu=*/true);
+  int ran = 0;
+  for (const BackendSlot<Op>& slot : Op::backends()) {
+    if (!slot.backend) continue;
+    if (slot.backend->info.memory == MemorySpace::kDevice && !machine.gpu) continue;
+    SCOPED_TRACE(std::string(slot.id));
+    check(*slot.backend, machine);
+    ++ran;
+  }
+  EXPECT_GE(ran, 2) << "the CPU's backends are in every build";
+}
+
+template <class Problem>
+Problem shape(std::int64_t N, std::int64_t S, std::int64_t T, std::int64_t D) {
+  Problem p;
+  p.N = N;
+  p.S = S;
+  p.T = T;
+  p.D = D;
+  return p;
+}
+
+TEST(AttnResBackends, OneSourceIsReturnedBitForBit) {
+  on_every_backend<AttnResPhase1>([](const auto& backend, const Machine& machine) {
+    OpCase<AttnResPhase1> c(shape<AttnResPhase1::Problem>(1, 2, 5, 72));
+    c.run(backend, machine);
+    const auto v = c.values("v", 0);
+    const auto out = c.values("out");
+    for (std::size_t i = 0; i < out.size(); ++i) ASSERT_EQ(out[i], v[i % v.size()]) << i;
+  });
+}
+
+TEST(AttnResBackends, OneSourceGivesItsQueriesNoGradient) {
+  on_every_backend<AttnResPhase1Bwd>([](const auto& backend, const Machine& machine) {
+    OpCase<AttnResPhase1Bwd> c(shape<AttnResPhase1Bwd::Problem>(1, 3, 5, 72));
+    c.run(backend, machine);
+    for (const double x : c.values("dwt")) ASSERT_EQ(x, 0);
+  });
+}
+
+TEST(AttnResBackends, ANanStaysInItsToken) {
+  on_every_backend<AttnResPhase1>([](const auto& backend, const Machine& machine) {
+    OpCase<AttnResPhase1> c(shape<AttnResPhase1::Problem>(3, 2, 7, 40));
+    c.set("v", 1, 4 * 40 + 3, kNan);
+    c.run(backend, machine);
+    const auto out = c.values("out");
+    for (std::size_t i = 0; i < out.size(); ++i)
+      ASSERT_EQ(std::isnan(out[i]), i / 40 % 7 == 4) << i;
+  });
+  on_every_backend<AttnResPhase1Bwd>([](const auto& backend, const Machine& machine) {
+    OpCase<AttnResPhase1Bwd> c(shape<AttnResPhase1Bwd::Problem>(3, 2, 7, 40));
+    c.set("v", 1, 4 * 40 + 3, kNan);
+    c.run(backend, machine);
+    for (std::int64_t n = 0; n < 3; ++n) {
+      const auto dv = c.values("dv", n);
+      for (std::size_t i = 0; i < dv.size(); ++i) {
+        if (i / 40 != 4) ASSERT_TRUE(std::isfinite(dv[i])) << n << " " << i;
+      }
+    }
+  });
+}
+
+TEST(AttnResBackends, ASourceOfZerosHasAFiniteGradient) {
+  on_every_backend<AttnResPhase1Bwd>([](const auto& backend, const Machine& machine) {
+    OpCase<AttnResPhase1Bwd> c(shape<AttnResPhase1Bwd::Problem>(3, 2, 3, 24));
+    c.set_all("v", 1, std::vector<double>(3 * 24, 0.0));
+    c.run(backend, machine);
+    for (const double x : c.values("dv", 1)) ASSERT_TRUE(std::isfinite(x));
+  });
+}
+
+TEST(AttnResBackends, AMergeOfDistantLogitsTakesOneSide) {
+  on_every_backend<AttnResMerge>([](const auto& backend, const Machine& machine) {
+    for (const float z : {1e4f, -1e4f}) {
+      AttnResMerge::Problem p;
+      p.T = 3;
+      p.D = 48;
+      p.lse = attnres::Option::kOn;
+      OpCase<AttnResMerge> c(p);
+      for (std::int64_t t = 0; t < p.T; ++t) c.set("z", -1, t, z);
+      c.run(backend, machine);
+      EXPECT_EQ(c.values("out"), c.values(z > 0 ? "read" : "partial"));
+      for (const double lse : c.values("lse")) EXPECT_TRUE(std::isfinite(lse));
+    }
+  });
+}
+
+TEST(AttnResBackends, NoTokensLeaveAGradientOfZeros) {
+  on_every_backend<AttnResPhase1Bwd>([](const auto& backend, const Machine& machine) {
+    OpCase<AttnResPhase1Bwd> c(shape<AttnResPhase1Bwd::Problem>(3, 2, 0, 24));
+    c.run(backend, machine);
+    for (const double x : c.values("dwt")) ASSERT_EQ(x, 0);
+  });
+}
+
+}  // namespace
+}  // namespace attn
