@@ -10,6 +10,7 @@ import command
 import comparison
 import correctness_matrix
 import depth_bandwidth
+import models_share
 import readme_figure
 import speed_of_light
 import speedup
@@ -21,6 +22,8 @@ FIGURES = {
     "speed_of_light": speed_of_light.figure,
     "correctness_matrix": correctness_matrix.figure,
     "depth_bandwidth": depth_bandwidth.figure,
+    "models_share": models_share.figure,
+    "colsum_figure": lambda rows, suite: readme_figure.figure(rows, suite or "colsum"),
 }
 
 

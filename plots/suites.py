@@ -21,6 +21,7 @@ class Column:
 
     def holds(self, cell: Cell) -> bool:
         return (cell.options.get("mask") == self.mask and cell.data == "normal"
+                and cell.options.get("query_end", "-1") == "-1"  # all queries
                 and all(cell.shape.get(name) == size for name, size in self.sizes.items())
                 and (not self.square or cell.shape.get("M") == cell.shape.get("N")))
 
@@ -50,6 +51,14 @@ SUITES: dict[str, SuiteFigure] = {
             Column("causal, B = 1, M = 64", "N", KEYS, "causal", {"B": 1, "M": 64}),
         ),
         baselines=("libtorch", "cpu_reference"),
+    ),
+    "colsum": SuiteFigure(
+        columns=(
+            Column("no mask, M = N = 1k", "B", BATCH, "none", {"M": 1024, "N": 1024}),
+            Column("no mask, B = 1, M = N", "N", KEYS, "none", {"B": 1}, square=True),
+            Column("causal, B = 1, M = 128", "N", KEYS, "causal", {"B": 1, "M": 128}),
+        ),
+        baselines=("libtorch", "fused_simt"),
     ),
 }
 SUITE_OF_KIND = {"cuda": "readme", "cpu": "small"}

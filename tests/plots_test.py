@@ -29,6 +29,7 @@ import comparison  # noqa: E402
 import correctness_matrix  # noqa: E402
 import depth_bandwidth  # noqa: E402
 import draw_all  # noqa: E402
+import models_share  # noqa: E402
 import readme_figure  # noqa: E402
 import rows  # noqa: E402
 import speed_of_light  # noqa: E402
@@ -461,9 +462,31 @@ class DepthBandwidth(Drawn):
             depth_bandwidth.figure(self.read(self.records))
 
 
+class ModelsShare(Drawn):
+    def test_windows_have_a_panel_and_options_a_label(self) -> None:
+        figure = models_share.figure(self.read(self.records + synthetic.models()))
+        drawn = {ax.get_title(): ([t.get_text() for t in ax.get_yticklabels()],
+                                  list(ax.lines[0].get_xdata())) for ax in figure.axes}
+        self.assertEqual(drawn, {
+            "all queries": (["B1 H32/8 D128 32k, window 4096"], [63.0]),
+            "an observation window": (["B1 H32/8 D128 32k, last 64"], [21.0])})
+
+    def test_without_rows_there_is_no_figure(self) -> None:
+        with self.assertRaises(rows.NoRows):
+            models_share.figure(self.read(self.records))
+
+
+class ColsumFigure(Drawn):
+    def test_a_range_of_queries_is_no_point_of_the_sweep(self) -> None:
+        figure = readme_figure.figure(self.read(self.records + synthetic.colsum()), "colsum")
+        points = finite(lines(figure.axes[1], "line:")["mma_sm80"])
+        self.assertEqual(points, {4096.0: 2.0})
+
+
 class DrawAll(Drawn):
     def test_files_are_small_and_repeatable(self) -> None:
-        self.read(self.records + synthetic.matrix() + synthetic.depth())
+        self.read(self.records + synthetic.matrix() + synthetic.depth() + synthetic.models()
+                        + synthetic.colsum())
         self.read(synthetic.sweep("small"), "cpu")
         out = self.results / "figures"
         arguments = ["--results", str(self.results), "--out", str(out)]

@@ -207,6 +207,25 @@ def depth() -> list[Record]:
     return rows
 
 
+def models() -> list[Record]:
+    """A model whole, in a sliding window, and through an observation window."""
+    shape = {"B": 1, "H": 32, "H_kv": 8, "M": 32768, "N": 32768, "D": 128}
+    rows = []
+    for percent, options in ((63.0, {"window": "4095"}), (21.0, {"query_begin": "-64"})):
+        record = cell("wgmma_sm90", "bench", "models", shape, dtype="bf16", mask="causal",
+                      **options)
+        rows.append(record | {"sol": {"pct": percent, "bound": "mma", "limit_ns": 1e4}})
+    return rows
+
+
+def colsum() -> list[Record]:
+    """A square problem and, of the same shape, one query of it."""
+    shape = {"B": 1, "H": 16, "H_kv": 16, "M": 4096, "N": 4096, "D": 64}
+    return [cell("mma_sm80", "bench", "colsum", shape, median_ns=2e6, heads="mean"),
+            cell("mma_sm80", "bench", "colsum", shape, median_ns=1e3, heads="mean",
+                 query_end="1")]
+
+
 def write(results: Path, device: str, records: Iterable[Record],
           folder: str = "20261121T101500Z_0123456") -> Path:
     """Writes RESULTS/DEVICE/FOLDER/rows.jsonl and returns its path."""
