@@ -28,7 +28,7 @@ KEPT = re.compile(r"(ATTN_(CUDA|ARCHS|NVCC|WERROR|PYTHON)"
 
 def copy_tree(target: Path) -> None:
     shutil.copy(ROOT / "CMakeLists.txt", target)
-    for name in ("harness", "impls", "reference", "tests", "tools"):
+    for name in ("examples", "harness", "impls", "reference", "tests", "tools"):
         shutil.copytree(ROOT / name, target / name,
                         ignore=shutil.ignore_patterns("__pycache__"))
 
@@ -113,7 +113,7 @@ class IsKnownEverywhere(Scratch):
                 if re.match(r"attn_(host|cuda|sm90)\.dir|attnbench\.dir",
                             str(path.relative_to(self.main_build / "CMakeFiles")))]
         for path in lent:
-            if path.name != "backends.cpp.o":
+            if path.parts[-2:] != ("colreduce", "backends.cpp.o"):
                 (self.build / path.parent).mkdir(parents=True, exist_ok=True)
                 shutil.copy(self.main_build / path, self.build / path)
         made = subprocess.run(["cmake", "--build", self.build, "--target", "attnbench", "-j2"],

@@ -160,7 +160,7 @@ class Works(Plugin):
     def test_a_plan_is_made_once_kept_and_released(self) -> None:
         library = self.build("changed.plan = own_plan; changed.enqueue = own_enqueue;"
                              "changed.release = own_release; changed.context = &changed", PLAN)
-        result = self.verify(library, "changed", "--M", "2,3")
+        result = self.verify(library, "changed", "--M", "2,3", "--in-process")
         planned, refused = self.cells()
         self.assertEqual((planned["status"], planned["plan"]), ("OK", "planned"))
         self.assertEqual((refused["status"], refused["reason"]), ("CRASH", "three is too many"))

@@ -51,12 +51,16 @@ class Repository:
         return self.git("rev-parse", "HEAD")
 
     def copy_sources(self) -> None:
-        for name in ("CMakeLists.txt", "harness", "reference", "tools", "impls/common"):
+        for name in ("CMakeLists.txt", "examples", "harness", "reference", "tests", "tools",
+                     "impls/common"):
             source, target = ROOT / name, self.folder / name
             if source.is_dir():
-                shutil.copytree(source, target)
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("attnres*"))
             else:
                 shutil.copy(source, target)
+        operators = self.folder / "harness" / "operators.cpp"  # one is enough to compare
+        operators.write_text("".join(line for line in operators.read_text().splitlines(True)
+                                     if "attnres" not in line.lower()))
         own = self.folder / "impls" / "colreduce"
         own.mkdir()
         shutil.copy(ROOT / "impls" / "colreduce" / "cpu_reference.cpp", own)
