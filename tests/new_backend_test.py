@@ -28,7 +28,7 @@ KEPT = re.compile(r"(ATTN_(CUDA|ARCHS|NVCC|WERROR|PYTHON)"
 
 def copy_tree(target: Path) -> None:
     shutil.copy(ROOT / "CMakeLists.txt", target)
-    for name in ("harness", "impls", "reference", "tests", "tools"):
+    for name in ("examples", "harness", "impls", "reference", "tests", "tools"):
         shutil.copytree(ROOT / name, target / name,
                         ignore=shutil.ignore_patterns("__pycache__"))
 
