@@ -1,4 +1,4 @@
-// The column reduction as one function: picks a backend, moves the data to it, runs it once.
+// The column reduction as one function: finds the backend, moves the data to it, runs it once.
 #include "examples/column_scores.h"
 
 #include <algorithm>
@@ -21,34 +21,22 @@ namespace {
 
 using Problem = ColReduce::Problem;
 
-/// The last backend in reading order that takes the problem here: later rungs are the faster ones.
-const Backend<ColReduce>& pick(const Problem& problem,
+/// The backend called `id`, which takes the problem here.
+const Backend<ColReduce>& find(const Problem& problem,
                                std::string_view id,
                                const Machine& machine) {
-  const Backend<ColReduce>* picked = nullptr;
-  std::string why = "no backend is called " + std::string(id);
+  const std::string name(id);
   for (const BackendSlot<ColReduce>& slot : ColReduce::backends()) {
-    if (!id.empty() && slot.id != id) continue;
-    if (!slot.backend) {
-      why = std::string(slot.id) + " is not in this build";
-      continue;
-    }
+    if (slot.id != id) continue;
+    if (!slot.backend) throw std::invalid_argument(name + " is not in this build");
     const BackendInfo& info = slot.backend->info;
-    const MemorySpace wanted = machine.gpu ? MemorySpace::kDevice : MemorySpace::kHost;
-    if (info.memory == MemorySpace::kDevice && !machine.gpu) {
-      why = std::string(slot.id) + " needs a GPU: " + machine.why_no_gpu;
-      continue;
-    }
-    if (id.empty() && info.memory != wanted) continue;
-    if (const Support support = slot.backend->supports(problem, machine.device_for(info));
-        !support) {
-      why = std::string(slot.id) + " refuses: " + support.reason;
-      continue;
-    }
-    picked = slot.backend;
+    if (info.memory == MemorySpace::kDevice && !machine.gpu)
+      throw std::invalid_argument(name + " needs a GPU: " + machine.why_no_gpu);
+    if (const Support support = slot.backend->supports(problem, machine.device_for(info)); !support)
+      throw std::invalid_argument(name + " refuses: " + support.reason);
+    return *slot.backend;
   }
-  if (!picked) throw std::invalid_argument(why);
-  return *picked;
+  throw std::invalid_argument("no backend is called " + name);
 }
 
 /// Copies a dense tensor to memory of the device, as elements of the tensor's type.
@@ -81,7 +69,7 @@ ColumnScores column_scores(const Problem& problem,
       problem.q_strides != Extents{} || problem.k_strides != Extents{})
     throw std::invalid_argument("column_scores takes dense q and k, and no lse");
   static const Machine machine = find_machine(true);
-  const Backend<ColReduce>& backend = pick(problem, backend_id, machine);
+  const Backend<ColReduce>& backend = find(problem, backend_id, machine);
   const DeviceInfo& device = machine.device_for(backend.info);
 
   const std::vector<TensorSpec> specs = ColReduce::tensor_specs(problem);
@@ -103,6 +91,7 @@ ColumnScores column_scores(const Problem& problem,
   }
   ColumnScores scores{.values = std::vector<float>(static_cast<std::size_t>(specs[2].elements())),
                       .backend = std::string(backend.info.id)};
+  if (!launch.note.empty()) scores.backend += " (" + launch.note + ")";
   const std::vector<std::byte> out = out_buffer.to_host();
   for (std::size_t i = 0; i < scores.values.size(); ++i)
     scores.values[i] = load_element(out.data(), problem.out_dtype, static_cast<std::int64_t>(i));

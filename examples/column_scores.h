@@ -14,18 +14,17 @@ namespace attn {
 /// What a call of column_scores found, and who computed it.
 struct ColumnScores {
   std::vector<float> values;  // [B, heads of the output, N]
-  std::string backend;
+  std::string backend;        ///< its id and, in brackets, what it chose for the problem
 };
 
 /// Reduces q [B, H, M, D] and k [B, H_kv, N, D], dense and on the host, which are rounded to the
 /// problem's dtype. All options of the problem apply but an lse. `backend` is an id as `attnbench
-/// list` prints them; empty: the last of that list which takes the problem on this machine, and runs
-/// on its GPU where there is one. Throws std::invalid_argument, in one sentence, where the problem or
-/// the data are not valid or no such backend takes the problem.
+/// list` prints them; `auto` runs on the GPU where there is one. Throws std::invalid_argument, in one
+/// sentence, where the problem or the data are not valid or the backend does not take the problem.
 ColumnScores column_scores(const ColReduce::Problem& problem,
                            std::span<const float> q,
                            std::span<const float> k,
-                           std::string_view backend = "");
+                           std::string_view backend = "auto");
 
 /// The `count` largest of the scores, as indices in rising order; of equal scores the first ones.
 std::vector<std::int64_t> largest(std::span<const float> scores, std::size_t count);

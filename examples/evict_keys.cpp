@@ -69,7 +69,7 @@ int main(int argc, char** argv) try {
                                            .D = kD,
                                            .heads = attn::Heads::kSum};
     const attn::ColumnScores scores =
-        attn::column_scores(problem, q, rows_of(cache), argc > 1 ? argv[1] : "");
+        attn::column_scores(problem, q, rows_of(cache), argc > 1 ? argv[1] : "auto");
     backend = scores.backend;
     for (std::size_t n = 0; n < cache.size(); ++n) cache[n].accumulated += scores.values[n];
     if (cache.size() > kBudget) evict(cache);

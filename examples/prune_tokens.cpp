@@ -51,7 +51,7 @@ int main(int argc, char** argv) try {
                                          .D = kD,
                                          .reduction = attn::Reduction::kMean,
                                          .heads = attn::Heads::kMean};
-  const attn::ColumnScores scores = attn::column_scores(problem, q, k, argc > 1 ? argv[1] : "");
+  const attn::ColumnScores scores = attn::column_scores(problem, q, k, argc > 1 ? argv[1] : "auto");
   const auto count = static_cast<std::size_t>(kKeptFraction * static_cast<double>(kTokens));
   const std::vector<std::int64_t> kept = attn::largest(scores.values, count);
 

@@ -64,7 +64,7 @@ int main(int argc, char** argv) try {
                                          .mask = attn::Mask::kCausal,
                                          .query_begin = -kWindow,
                                          .heads = attn::Heads::kGroup};
-  const attn::ColumnScores scores = attn::column_scores(problem, q, k, argc > 1 ? argv[1] : "");
+  const attn::ColumnScores scores = attn::column_scores(problem, q, k, argc > 1 ? argv[1] : "auto");
 
   bool found = true;
   for (std::int64_t head = 0; head < kKeyHeads; ++head) {

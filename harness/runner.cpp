@@ -73,6 +73,8 @@ struct Runner::Cell {
   Buffer workspace;
   Launch launch{};
   HostOutputs verified{};  // what was compared with the reference
+
+  NumericsClass numerics() const { return launch.numerics.value_or(info.numerics); }
 };
 
 std::string row_key(const PlanItem& item, const Machine& machine, const RunnerOptions& options) {
@@ -190,6 +192,7 @@ void Runner::attempt(const PlanItem& item,
             Buffer(device.space, workspace_bytes)};
   plan(cell);
   if (!cell.launch.note.empty()) row.plan = cell.launch.note;
+  row.numerics = class_name(cell.numerics(), item.problem->input_dtype());
   verify(cell, row);
   for (const KernelUse& kernel : cell.launch.kernels) row.kernels.push_back(gpu::describe(kernel));
   if (row.status != Status::kOk && row.status != Status::kUnchecked) return;
@@ -261,7 +264,7 @@ void Runner::verify(Cell& cell, CellRow& row) {
     return;
   }
   const ErrorReport report =
-      compare_with_reference(cell.verified.views(), *reference, cell.info.numerics);
+      compare_with_reference(cell.verified.views(), *reference, cell.numerics());
   check.before = report.ok;
   check.nerr_max = report.nerr_max;
   check.at = unravel(report.worst, cell.verified.specs[report.output].shape);
@@ -373,7 +376,7 @@ bool Runner::leaves_verified_output(Cell& cell) {
   const HostOutputs now = cell.fixture.outputs_to_host();
   return now == cell.verified ||
          (!cell.info.deterministic &&
-          compare_with_reference(now.views(), *data_.reference(), cell.info.numerics).ok);
+          compare_with_reference(now.views(), *data_.reference(), cell.numerics()).ok);
 }
 
 /// So must be that of the last timed sample.

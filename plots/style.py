@@ -48,6 +48,7 @@ BACKENDS: dict[str, BackendStyle] = {
     "wgmma_sm90": BackendStyle("#332288", "P"),
     "one_pass_sm90": BackendStyle("#000000", "d"),
     "split_k_sm90": BackendStyle("#661100", "<"),
+    "auto": BackendStyle("#117733", "*"),
 }
 # For backends that are not listed yet.
 SPARE = (

@@ -103,6 +103,17 @@ Launch plan_lazy(const Problem& p, const Tensors& t, Workspace, const DeviceInfo
   }};
 }
 
+/// Adds 1 to a sum, which the class kStored allows, and claims `Class` for the problem.
+template <NumericsClass Class>
+Launch plan_in_class(const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
+  return {.enqueue =
+              [=](Stream) {
+                write_row_sums(p, t);
+                out(t)[0] += 1;
+              },
+          .numerics = Class};
+}
+
 std::size_t workspace_64(const Problem&, const DeviceInfo&) { return 64; }
 std::size_t workspace_huge(const Problem&, const DeviceInfo&) { return std::size_t{1} << 60; }
 
@@ -150,6 +161,16 @@ const Backend<RowSum> kRefuses = {.info = kRight.info,
                                       },
                                   .plan = plan_with<nothing>};
 
+constexpr BackendInfo kStoredInfo = {.id = "stored",
+                                     .summary = "test",
+                                     .memory = MemorySpace::kHost,
+                                     .math = "fp32",
+                                     .numerics = NumericsClass::kStored};
+const Backend<RowSum> kLoose = {
+    .info = kStoredInfo, .supports = supports_all, .plan = plan_in_class<NumericsClass::kStored>};
+const Backend<RowSum> kStrict = {
+    .info = kStoredInfo, .supports = supports_all, .plan = plan_in_class<NumericsClass::kFp64>};
+
 const BackendSlot<RowSum> kSlots[] = {
     {"right", &kRight},     {"wrong", &kWrong},   {"nan", &kNan},
     {"beyond", &kBeyond},   {"before", &kBefore}, {"input", &kInput},
@@ -158,7 +179,8 @@ const BackendSlot<RowSum> kSlots[] = {
     {"device", &kDevice},   {"greedy", &kGreedy}, {"refuses", &kRefuses},
     {"absent", nullptr},    {"lazy", &kLazy},     {"prints", &kPrints},
     {"hangs", &kHangs},     {"aborts", &kAborts}, {"exits", &kExits},
-    {"leaks", &kLeaks},     {"hoards", &kHoards}, {"segfaults", &kSegfaults}};
+    {"leaks", &kLeaks},     {"hoards", &kHoards}, {"segfaults", &kSegfaults},
+    {"loose", &kLoose},     {"strict", &kStrict}};
 
 }  // namespace
 

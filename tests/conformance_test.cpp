@@ -27,7 +27,7 @@ constexpr std::size_t kRandomCases = 2000;
 
 /// The backends that take every field of the contract in every combination.
 const std::set<std::string> kWholeContract = {"cpu_reference", "cpu_fused", "libtorch",
-                                              "fused_simt"};
+                                              "fused_simt", "auto"};
 
 /// An operator's backend.
 struct Subject {

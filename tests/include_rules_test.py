@@ -166,7 +166,7 @@ def kinds_of(path: Path) -> tuple[str, ...]:
     """The macros ATTN_BACKEND_<kind> that list a backend's file: its suffix decides who compiles
     it, and in which builds its object is missing."""
     if path.suffix == ".cpp":
-        return ("HOST", "TORCH")
+        return ("HOST", "CHOICE", "TORCH")
     return ("SM90",) if path.stem.endswith("_sm90") else ("CUDA",)
 
 

@@ -20,6 +20,16 @@ class OptionLaws : public Laws {
     for (std::size_t i = 0; i < a.size(); ++i)
       EXPECT_LE(std::abs(a[i] - b[i]), tolerance(p) * std::abs(b[i])) << i;
   }
+  /// Of two forms of one problem: equal bit for bit, unless the backend may choose another for each.
+  void expect_same_of_forms(const Problem& p,
+                            std::span<const float> a,
+                            std::span<const float> b) const {
+    if (GetParam() == "auto") {
+      expect_near(p, a, b);
+    } else {
+      expect_same(p, a, b);
+    }
+  }
 };
 
 /// The problem whose queries are rows [begin, end) of `whole`, with their values.
@@ -91,7 +101,7 @@ TEST_P(OptionLaws, AWindowThatReachesEveryKeyIsNone) {
     HostCase wide = all;
     wide.problem.window = 131;
     if (!takes(wide.problem)) GTEST_SKIP() << GetParam() << " refuses windows";
-    expect_same(all.problem, run(wide), run(all));
+    expect_same_of_forms(all.problem, run(wide), run(all));
   }
 }
 
@@ -243,7 +253,7 @@ TEST_P(OptionLaws, GroupsWithoutSharedKeysAreTheHeadsEach) {
   HostCase each({.H = 3, .M = 40, .N = 70, .D = 64});
   HostCase group({.H = 3, .M = 40, .N = 70, .D = 64, .heads = Heads::kGroup});
   if (!takes(group.problem)) GTEST_SKIP() << GetParam() << " combines no heads";
-  expect_same(each.problem, run(group), run(each));
+  expect_same_of_forms(each.problem, run(group), run(each));
 }
 
 TEST_P(OptionLaws, ANanInOneHeadReachesWhatItIsCombinedWith) {
@@ -338,7 +348,7 @@ TEST_P(OptionLaws, OneSequenceIsThePlainProblem) {
   packed.problem.cu_q = {0, 90};
   packed.problem.cu_k = {0, 131};
   if (!takes(packed.problem)) GTEST_SKIP() << GetParam() << " takes no packed batches";
-  expect_same(plain.problem, run(packed), run(plain));
+  expect_same_of_forms(plain.problem, run(packed), run(plain));
 }
 
 TEST_P(OptionLaws, WhatLiesBeyondALengthIsNeverRead) {

@@ -54,6 +54,8 @@ PLAN = """
 static const char* own_plan(const AttnbenchBackend* self, AttnbenchLaunch* launch) {
   launch->state = self->context;
   launch->note = "planned";
+  if (attnbench_field(launch->problem, "M")->number == 2) launch->numerics = "fp64";
+  if (attnbench_field(launch->problem, "M")->number == 5) launch->numerics = "about";
   return attnbench_field(launch->problem, "M")->number == 3 ? "three is too many" : NULL;
 }
 static const char* own_enqueue(const AttnbenchBackend* self, const AttnbenchLaunch* launch,
@@ -160,11 +162,20 @@ class Works(Plugin):
     def test_a_plan_is_made_once_kept_and_released(self) -> None:
         library = self.build("changed.plan = own_plan; changed.enqueue = own_enqueue;"
                              "changed.release = own_release; changed.context = &changed", PLAN)
-        result = self.verify(library, "changed", "--M", "2,3", "--in-process")
+        result = self.verify(library, "changed", "--M", "4,3", "--in-process")
         planned, refused = self.cells()
         self.assertEqual((planned["status"], planned["plan"]), ("OK", "planned"))
         self.assertEqual((refused["status"], refused["reason"]), ("CRASH", "three is too many"))
         self.assertEqual(result.stdout.count("released"), 1)
+
+    def test_a_plan_names_the_error_bound(self) -> None:
+        library = self.build("changed.plan = own_plan; changed.enqueue = own_enqueue;"
+                             "changed.release = own_release; changed.context = &changed", PLAN)
+        self.verify(library, "changed", "--M", "2,4,5")
+        strict, own, unknown = self.cells()
+        self.assertEqual((strict["class"], strict["status"]), ("fp64", "INCORRECT"))
+        self.assertEqual((own["class"], own["status"]), ("fp32_P", "OK"))
+        self.assertIn("has numerics 'about', not one of fp64,", unknown["reason"])
 
     def test_two_plugins_at_once(self) -> None:
         library = self.build()

@@ -18,8 +18,9 @@ TEST(Registry, BackendsAreListedInReadingOrder) {
   std::vector<std::string> ids;
   for (const AnyBackend& backend : operators().front()->backends()) ids.emplace_back(backend.id);
   auto at = ids.begin();
-  for (const char* rung : {"cpu_reference", "cpu_fused", "libtorch", "cublas_naive", "fused_simt",
-                           "mma_sm80", "split_k", "wgmma_sm90", "one_pass_sm90", "split_k_sm90"}) {
+  for (const char* rung :
+       {"cpu_reference", "cpu_fused", "libtorch", "cublas_naive", "fused_simt", "mma_sm80",
+        "split_k", "wgmma_sm90", "one_pass_sm90", "split_k_sm90", "auto"}) {
     at = std::find(at, ids.end(), rung);
     ASSERT_NE(at, ids.end()) << rung;
   }

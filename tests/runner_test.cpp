@@ -111,6 +111,13 @@ TEST_F(RunnerTest, DeclaredDeterminismIsEnforced) {
   expect("reads", Status::kIncorrect, "different bits");
 }
 
+/// A backend without a single class is held to that of each launch.
+TEST_F(RunnerTest, TheLaunchNamesTheErrorBound) {
+  expect("loose", Status::kOk, "");
+  expect("strict", Status::kIncorrect, "element 0");
+  EXPECT_EQ(run("strict").numerics, "fp64");
+}
+
 TEST_F(RunnerTest, TheLastTimedRunIsCheckedToo) {
   const CellRow row = run("tiring", /*timed=*/true);
   EXPECT_EQ(row.status, Status::kIncorrect);

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,9 @@ struct Launch {
   /// What was chosen for this problem ("key splits 12"), for the row.
   std::string note{};
   std::vector<KernelUse> kernels{};
+  /// The error bound of this problem's result, where the backend has no single one; BackendInfo's is
+  /// then the loosest.
+  std::optional<NumericsClass> numerics{};
 };
 
 struct BackendInfo {

@@ -76,6 +76,9 @@ typedef struct AttnbenchLaunch {
   size_t workspace_bytes;
   void* state;       ///< NULL, for `plan` to set
   const char* note;  ///< NULL, for `plan` to set: what it chose, for the row; lives as the state
+  /// NULL, for `plan` to set: the error bound of this problem's result, where the backend has no
+  /// single one; AttnbenchBackend's is then the loosest.
+  const char* numerics;
 } AttnbenchLaunch;
 
 typedef struct AttnbenchBackend {

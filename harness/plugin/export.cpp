@@ -55,6 +55,10 @@ DeviceInfo device_of(const AttnbenchDevice& device) {
           .threads = device.threads};
 }
 
+const char* name_of(NumericsClass numerics) {
+  return kNumericsNames[static_cast<std::size_t>(numerics)].data();
+}
+
 /// The text stays until the thread's next call.
 const char* keep(std::string text) {
   thread_local std::string kept;
@@ -101,6 +105,8 @@ const char* plan(const AttnbenchBackend* self, AttnbenchLaunch* launch) {
         problem->plan(own.index, storage, {launch->workspace, launch->workspace_bytes},
                       device_of(*launch->device)));
     launch->note = planned->note.c_str();
+    const bool asks = launch->size > offsetof(AttnbenchLaunch, numerics);  // an older program: not
+    if (asks && planned->numerics) launch->numerics = name_of(*planned->numerics);
     launch->state = planned.release();
     return nullptr;
   });
@@ -128,21 +134,20 @@ std::list<Exported> list_exported() {
       Exported& one = list.emplace_back(op, i, std::string(op->name()),
                                         std::string(info->id) + "@" ATTN_REVISION,
                                         std::string(info->summary), std::string(info->math));
-      one.description = {
-          .size = sizeof(AttnbenchBackend),
-          .op = one.op_name.c_str(),
-          .id = one.id.c_str(),
-          .summary = one.summary.c_str(),
-          .math = one.math.c_str(),
-          .numerics = kNumericsNames[static_cast<std::size_t>(info->numerics)].data(),
-          .memory = static_cast<std::int32_t>(info->memory),
-          .deterministic = info->deterministic,
-          .context = &one,
-          .supports = supports,
-          .workspace_bytes = workspace_bytes,
-          .plan = plan,
-          .enqueue = enqueue,
-          .release = release};
+      one.description = {.size = sizeof(AttnbenchBackend),
+                         .op = one.op_name.c_str(),
+                         .id = one.id.c_str(),
+                         .summary = one.summary.c_str(),
+                         .math = one.math.c_str(),
+                         .numerics = name_of(info->numerics),
+                         .memory = static_cast<std::int32_t>(info->memory),
+                         .deterministic = info->deterministic,
+                         .context = &one,
+                         .supports = supports,
+                         .workspace_bytes = workspace_bytes,
+                         .plan = plan,
+                         .enqueue = enqueue,
+                         .release = release};
     }
   }
   return list;

@@ -25,13 +25,15 @@ std::string contents_of(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-NumericsClass numerics_of(const AttnbenchBackend& backend, const std::string& file) {
-  const auto* const name =
-      std::find(kNumericsNames.begin(), kNumericsNames.end(), std::string_view(backend.numerics));
-  if (name == kNumericsNames.end())
+NumericsClass numerics_of(const char* name,
+                          const AttnbenchBackend& backend,
+                          std::string_view file) {
+  const auto* const known =
+      std::find(kNumericsNames.begin(), kNumericsNames.end(), std::string_view(name));
+  if (known == kNumericsNames.end())
     throw UsageError(fmt::format("{}: backend '{}' has numerics '{}', not one of {}", file,
-                                 backend.id, backend.numerics, fmt::join(kNumericsNames, ", ")));
-  return static_cast<NumericsClass>(name - kNumericsNames.begin());
+                                 backend.id, name, fmt::join(kNumericsNames, ", ")));
+  return static_cast<NumericsClass>(known - kNumericsNames.begin());
 }
 
 /// A launch with all that its C struct points to.
@@ -51,7 +53,8 @@ struct PlannedLaunch {
                .workspace = workspace.data,
                .workspace_bytes = workspace.bytes,
                .state = nullptr,
-               .note = nullptr} {}
+               .note = nullptr,
+               .numerics = nullptr} {}
   ~PlannedLaunch() {
     if (backend.release && planned) backend.release(&backend, &launch);
   }
@@ -97,7 +100,7 @@ PluginBackend::PluginBackend(const AttnbenchBackend& backend,
            .summary = backend.summary,
            .memory = static_cast<MemorySpace>(backend.memory),
            .math = backend.math,
-           .numerics = numerics_of(backend, file_->name),
+           .numerics = numerics_of(backend.numerics, backend, file_->name),
            .deterministic = backend.deterministic != 0};
 }
 
@@ -123,11 +126,15 @@ Launch PluginBackend::plan(const AnyProblem& any,
   const auto planned = std::make_shared<PlannedLaunch>(*backend_, any, tensors, workspace, device);
   if (backend_->plan) check(backend_->plan(backend_, &planned->launch));
   planned->planned = true;
-  return {.enqueue =
-              [planned](Stream stream) {
-                check(planned->backend.enqueue(&planned->backend, &planned->launch, stream.handle));
-              },
-          .note = planned->launch.note ? planned->launch.note : ""};
+  const char* note = planned->launch.note;
+  const char* numerics = planned->launch.numerics;
+  Launch launch;
+  launch.enqueue = [planned](Stream stream) {
+    check(planned->backend.enqueue(&planned->backend, &planned->launch, stream.handle));
+  };
+  if (note) launch.note = note;
+  if (numerics) launch.numerics = numerics_of(numerics, *backend_, file_->name);
+  return launch;
 }
 
 std::vector<PluginBackend> load_plugin(const std::string& path) {
