@@ -14,7 +14,7 @@ constexpr int kTile = attnres::kSourceTile;
 
 /// Shared memory of a CTA. S and N are rounded up: [S, N] arrays hold whole tiles.
 struct Shared {
-  float* gradient;  // [S, groups * 8] split rows, if it is shared
+  float* table;     // [S, groups * 8] split rows: queries or their gradient, if it is shared
   char* stages;     // [2, N + S, groups * 8] of the rows' type, if they are staged
   float* partials;  // [warps, sums]
   float* totals;    // <wt_s, v_n> [S, N], <dout_s, v_n> [S, N], squares [N]: then r
@@ -37,12 +37,12 @@ struct Sizes {
 
 __device__ inline Shared carve(const attnres::ReadArguments& p,
                                const Sizes& size,
-                               bool shared_gradient,
+                               bool shared_table,
                                std::size_t stage,
                                char* memory) {
   Shared shared{};
-  shared.gradient = reinterpret_cast<float*>(memory);
-  if (shared_gradient) memory += sizeof(float) * p.S * p.groups * kColumns;
+  shared.table = reinterpret_cast<float*>(memory);
+  if (shared_table) memory += sizeof(float) * p.S * p.groups * kColumns;
   shared.stages = memory;
   memory += 2 * stage;
   shared.partials = reinterpret_cast<float*>(memory);
@@ -108,6 +108,7 @@ template <class T, Rows kRows, int kQueries>
 __device__ void tile_products(const TokenRows<T, kRows>& rows,
                               const Team& team,
                               const Sizes& size,
+                              const float* queries,
                               int first_query,
                               int first_source,
                               float* partials) {
@@ -128,7 +129,7 @@ __device__ void tile_products(const TokenRows<T, kRows>& rows,
       const int query = min(first_query + s, read.S - 1);
       float w[kColumns];
       float dout[kColumns];
-      attnres::load_split(read.split_wt + query * read.groups * kColumns, read.groups, group, w);
+      attnres::load_split(queries + query * read.groups * kColumns, read.groups, group, w);
       rows.dout(query, group, dout);
 #pragma unroll
       for (int n = 0; n < kTile; ++n) {
@@ -184,57 +185,111 @@ __device__ inline void token_scalars(
   }
 }
 
-/// Gradients of a tile of sources, and what they give the queries' gradient, at one group of columns.
-template <class T, Rows kRows>
-__device__ void tile_gradients(const TokenRows<T, kRows>& rows,
-                               const Sizes& size,
-                               const Shared& shared,
-                               float* gradient,
-                               int first,
-                               int group) {
-  const attnres::ReadArguments& read = rows.p.read;
+/// A tile of sources at one group of columns, and their gradients.
+struct SourceTile {
   float x[kTile][kColumns];
   float dv[kTile][kColumns];
+};
+
+/// What query s gives the gradients of a tile of sources from `first` on, and what they give its own.
+template <class T, Rows kRows>
+__device__ inline void add_query(const TokenRows<T, kRows>& rows,
+                                 const Sizes& size,
+                                 const Shared& shared,
+                                 const float* queries,
+                                 int s,
+                                 int first,
+                                 int group,
+                                 SourceTile& tile,
+                                 float (&dw)[kColumns]) {
+  const attnres::ReadArguments& read = rows.p.read;
+  const int query = min(s, read.S - 1);
+  float w[kColumns];
+  float dout[kColumns];
+  float p[kTile];
+  float gr[kTile];
+  attnres::load_split(queries + query * read.groups * kColumns, read.groups, group, w);
+  rows.dout(query, group, dout);
+  attnres::load_together(shared.p + s * size.N + first, p);
+  attnres::load_together(shared.gr + s * size.N + first, gr);
 #pragma unroll
   for (int n = 0; n < kTile; ++n) {
-    rows.source(min(first + n, read.N - 1), group, x[n]);
-    const float k = shared.k[first + n];
 #pragma unroll
-    for (int i = 0; i < kColumns; ++i) dv[n][i] = -k * x[n][i];
-  }
-  for (int s = 0; s < read.S; ++s) {
-    float w[kColumns];
-    float dout[kColumns];
-    float dw[kColumns];
-    float* own = gradient + s * read.groups * kColumns;
-    attnres::load_split(read.split_wt + s * read.groups * kColumns, read.groups, group, w);
-    attnres::load_split(own, read.groups, group, dw);
-    rows.dout(s, group, dout);
-    float p[kTile];
-    float gr[kTile];
-    attnres::load_together(shared.p + s * size.N + first, p);
-    attnres::load_together(shared.gr + s * size.N + first, gr);
-#pragma unroll
-    for (int n = 0; n < kTile; ++n) {
-#pragma unroll
-      for (int i = 0; i < kColumns; ++i) {
-        dv[n][i] += p[n] * dout[i] + gr[n] * w[i];
-        dw[i] += gr[n] * x[n][i];
-      }
+    for (int i = 0; i < kColumns; ++i) {
+      tile.dv[n][i] += p[n] * dout[i] + gr[n] * w[i];
+      dw[i] += gr[n] * tile.x[n][i];
     }
-    attnres::store_split(own, read.groups, group, dw);
-  }
-#pragma unroll
-  for (int n = 0; n < kTile; ++n) {
-    if (first + n < read.N) rows.store(first + n, group, dv[n]);
   }
 }
 
-/// The CTA's share of the queries' gradient goes where the sum over the CTAs finds it.
-__device__ inline void store_share(const attnres::ReadArguments& p,
-                                   const Team& team,
-                                   const float* from,
-                                   float* to) {
+/// The queries' gradient at the columns of a thread that has one group at most: in its registers. There
+/// are as many queries as Sizes::S; weights behind the last one are 0.
+template <int kQueries>
+struct HeldGradient {
+  float dw[kQueries][kColumns] = {};
+
+  template <class AddQuery>
+  __device__ void for_queries(const attnres::ReadArguments&, int, AddQuery&& add) {
+#pragma unroll
+    for (int s = 0; s < kQueries; ++s) add(s, dw[s]);
+  }
+  __device__ void store(const attnres::ReadArguments& p, int group, float* rows) const {
+    if (group >= p.groups) return;
+#pragma unroll
+    for (int s = 0; s < kQueries; ++s) {
+      if (s < p.S) attnres::store_split(rows + s * p.groups * kColumns, p.groups, group, dw[s]);
+    }
+  }
+};
+
+/// The same of any columns, as split rows.
+struct StoredGradient {
+  float* rows;
+
+  template <class AddQuery>
+  __device__ void for_queries(const attnres::ReadArguments& p, int group, AddQuery&& add) {
+    for (int s = 0; s < p.S; ++s) {
+      float* own = rows + s * p.groups * kColumns;
+      float dw[kColumns];
+      attnres::load_split(own, p.groups, group, dw);
+      add(s, dw);
+      attnres::store_split(own, p.groups, group, dw);
+    }
+  }
+};
+
+/// Gradients of a tile of sources, and what they give the queries' gradient, at one group of columns.
+template <class T, Rows kRows, class Gradient>
+__device__ void tile_gradients(const TokenRows<T, kRows>& rows,
+                               const Sizes& size,
+                               const Shared& shared,
+                               const float* queries,
+                               int first,
+                               int group,
+                               Gradient& gradient) {
+  const attnres::ReadArguments& read = rows.p.read;
+  SourceTile tile;
+#pragma unroll
+  for (int n = 0; n < kTile; ++n) {
+    rows.source(min(first + n, read.N - 1), group, tile.x[n]);
+    const float k = shared.k[first + n];
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) tile.dv[n][i] = -k * tile.x[n][i];
+  }
+  gradient.for_queries(read, group, [&](int s, float(&dw)[kColumns]) {
+    add_query(rows, size, shared, queries, s, first, group, tile, dw);
+  });
+#pragma unroll
+  for (int n = 0; n < kTile; ++n) {
+    if (first + n < read.N) rows.store(first + n, group, tile.dv[n]);
+  }
+}
+
+/// Copies the thread's columns of S split rows.
+__device__ inline void copy_columns(const attnres::ReadArguments& p,
+                                    const Team& team,
+                                    const float* from,
+                                    float* to) {
   for (int s = 0; s < p.S; ++s) {
     const int row = s * p.groups * kColumns;
     for (int group = team.thread; group < p.groups; group += team.threads()) {
@@ -245,7 +300,18 @@ __device__ inline void store_share(const attnres::ReadArguments& p,
   }
 }
 
-template <class T, int kQueries, Rows kRows, bool kSharedGradient>
+/// Zeros in the thread's columns of S split rows.
+__device__ inline void clear_columns(const attnres::ReadArguments& p, const Team& team, float* to) {
+  const float zeros[kColumns] = {};
+  for (int s = 0; s < p.S; ++s) {
+    for (int group = team.thread; group < p.groups; group += team.threads())
+      attnres::store_split(to + s * p.groups * kColumns, p.groups, group, zeros);
+  }
+}
+
+/// kHeld queries have their gradient in registers and themselves in shared memory; 0: any number, in
+/// global memory.
+template <class T, int kQueries, Rows kRows, bool kSharedTable, int kHeld = 0>
 __global__ void __launch_bounds__(32 * kSimtWarps, 1)
     read_bwd_kernel(const __grid_constant__ SimtArguments p) {
   extern __shared__ __align__(16) char memory[];
@@ -254,9 +320,10 @@ __global__ void __launch_bounds__(32 * kSimtWarps, 1)
   const Sizes size = Sizes::of(read.S, read.N, kQueries);
   const int row = read.groups * kColumns;
   const int staged_rows = kRows == Rows::kStaged ? read.N + read.S : 0;
-  const Shared shared = carve(read, size, kSharedGradient, sizeof(T) * staged_rows * row, memory);
+  const Shared shared = carve(read, size, kSharedTable, sizeof(T) * staged_rows * row, memory);
   float* share = p.partials + static_cast<std::int64_t>(blockIdx.x) * read.S * row;
-  float* gradient = kSharedGradient ? shared.gradient : share;
+  const float* queries = kHeld > 0 ? shared.table : read.split_wt;
+  std::conditional_t<(kHeld > 0), HeldGradient<kHeld>, StoredGradient> gradient{};
   const auto stage = [&](std::int64_t token, int slot) {
     if (token < read.tokens)
       attnres::stage_rows(
@@ -270,10 +337,11 @@ __global__ void __launch_bounds__(32 * kSimtWarps, 1)
   };
 
   if constexpr (kRows == Rows::kStaged) stage(blockIdx.x, 0);
-  const float zeros[kColumns] = {};
-  for (int s = 0; s < read.S; ++s) {  // a thread has its columns to itself: no barrier
-    for (int group = team.thread; group < read.groups; group += team.threads())
-      attnres::store_split(gradient + s * row, read.groups, group, zeros);
+  if constexpr (kHeld > 0) {  // a thread has its columns to itself: no barrier
+    copy_columns(read, team, read.split_wt, shared.table);
+  } else {
+    gradient.rows = kSharedTable ? shared.table : share;
+    clear_columns(read, team, gradient.rows);
   }
   for (int i = team.thread; i < 3 * size.S * size.N + size.N; i += team.threads())
     shared.p[i] = 0;  // what lies behind the last query or source stays 0
@@ -288,7 +356,7 @@ __global__ void __launch_bounds__(32 * kSimtWarps, 1)
     }
     for (int s = 0; s < read.S; s += kQueries) {
       for (int n = 0; n < read.N; n += kTile)
-        tile_products<T, kRows, kQueries>(rows, team, size, s, n,
+        tile_products<T, kRows, kQueries>(rows, team, size, queries, s, n,
                                           shared.partials + team.warp * size.sums);
     }
     __syncthreads();  // all warps: their sums are there; the last token's scalars have been read
@@ -302,14 +370,21 @@ __global__ void __launch_bounds__(32 * kSimtWarps, 1)
     __syncthreads();  // the first warp: weights and gradients of the logits are there
     for (int group = team.thread; group < read.groups; group += team.threads()) {
       for (int n = 0; n < read.N; n += kTile)
-        tile_gradients(rows, size, shared, gradient, n, group);
+        tile_gradients(rows, size, shared, queries, n, group, gradient);
     }
   }
-  if constexpr (kSharedGradient) store_share(read, team, gradient, share);
+  if constexpr (kHeld > 0) {
+    gradient.store(read, team.thread, share);
+  } else if constexpr (kSharedTable) {
+    copy_columns(read, team, shared.table, share);
+  }
 }
 
 template <class T>
-SimtKernel kernel_for(int tile, const attnres::Layout& layout) {
+SimtKernel kernel_for(int held, int tile, const attnres::Layout& layout) {
+  if (held == 1) return read_bwd_kernel<T, 1, Rows::kStaged, true, 1>;
+  if (held == 4) return read_bwd_kernel<T, 4, Rows::kStaged, true, 4>;
+  if (held == 8) return read_bwd_kernel<T, 4, Rows::kStaged, true, 8>;
   SimtKernel kernel = nullptr;
   dispatch<1, 4>(tile, [&](auto queries) {
     if (layout.rows == Rows::kStaged) {
