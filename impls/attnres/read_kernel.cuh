@@ -87,16 +87,14 @@ __device__ inline const T* source_row(const ReadArguments& p,
 template <class T, class From>
 __device__ inline void stage_rows(const Team& team, int groups, int rows, T* stage, From&& from) {
   constexpr int kGroupBytes = kColumns * static_cast<int>(sizeof(T));
-  std::uint32_t to = sm80::shared_address(stage) + team.thread * kGroupBytes;
-  for (int row = 0; row < rows; ++row, to += groups * kGroupBytes) {
-    const T* source = from(row) + team.thread * kColumns;
-    std::uint32_t at = to;
-    for (int group = team.thread; group < groups; group += team.threads()) {
+  for (int group = team.thread; group < groups; group += team.threads()) {
+    std::uint32_t to = sm80::shared_address(stage) + group * kGroupBytes;
+#pragma unroll 4
+    for (int row = 0; row < rows; ++row, to += groups * kGroupBytes) {
+      const T* source = from(row) + group * kColumns;
 #pragma unroll
       for (int part = 0; part < kGroupVectors<T>; ++part)
-        sm80::cp_async_16(at + part * 16, source + part * kVectorElements<T>, true);
-      source += team.threads() * kColumns;
-      at += team.threads() * kGroupBytes;
+        sm80::cp_async_16(to + part * 16, source + part * kVectorElements<T>, true);
     }
   }
 }

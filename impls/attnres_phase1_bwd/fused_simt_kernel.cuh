@@ -325,14 +325,15 @@ __global__ void __launch_bounds__(32 * kSimtWarps, 1)
   const float* queries = kHeld > 0 ? shared.table : read.split_wt;
   std::conditional_t<(kHeld > 0), HeldGradient<kHeld>, StoredGradient> gradient{};
   const auto stage = [&](std::int64_t token, int slot) {
-    if (token < read.tokens)
-      attnres::stage_rows(
-          team, read.groups, staged_rows,
-          reinterpret_cast<T*>(shared.stages) + slot * staged_rows * row, [&](int i) {
-            return i < read.N ? static_cast<const T*>(read.v.data[i]) + token * read.v.stride
-                              : static_cast<const T*>(p.dout) +
-                                    ((i - read.N) * read.tokens + token) * read.D;
-          });
+    if (token < read.tokens) {
+      T* to = reinterpret_cast<T*>(shared.stages) + slot * staged_rows * row;
+      const T* dout = static_cast<const T*>(p.dout) + token * read.D;
+      attnres::stage_rows(team, read.groups, read.N, to, [&](int n) {
+        return static_cast<const T*>(read.v.data[n]) + token * read.v.stride;
+      });
+      attnres::stage_rows(team, read.groups, read.S, to + read.N * row,
+                          [&](int s) { return dout + s * read.tokens * read.D; });
+    }
     sm80::cp_async_commit();
   };
 
