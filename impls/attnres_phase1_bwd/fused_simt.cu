@@ -41,8 +41,8 @@ attnres::ReadConfig config_for(const Problem& p, bool vectors, const DeviceInfo&
   const attnres::ReadNeeds needs{
       .row_bytes = (p.N + p.S) * row_floats(p) * static_cast<std::int64_t>(size_of(p.dtype)),
       .table_floats = p.S * row_floats(p),
-      .cta_floats = sums + 3 * S * N + N,
-      .warp_floats = sums,
+      .cta_floats = 5 * S * N,      // totals, weights, gradients
+      .warp_floats = sums + 2 * N,  // partial sums, and r and k
       .cta_warps = kSimtWarps,
       .most_teams = 1};
   constexpr attnres::Layout kVectors[] = {

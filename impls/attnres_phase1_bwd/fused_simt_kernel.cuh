@@ -1,6 +1,8 @@
 // The kernel of fused_simt: the tokens of a CTA one after the other, the next one's rows on their way.
 #pragma once
 
+#include <type_traits>
+
 #include "harness/core/dispatch.h"
 #include "impls/attnres_phase1_bwd/fused_simt.h"
 
@@ -17,11 +19,12 @@ struct Shared {
   float* table;     // [S, groups * 8] split rows: queries or their gradient, if it is shared
   char* stages;     // [2, N + S, groups * 8] of the rows' type, if they are staged
   float* partials;  // [warps, sums]
-  float* totals;    // <wt_s, v_n> [S, N], <dout_s, v_n> [S, N], squares [N]: then r
+  float* totals;    // <wt_s, v_n> [S, N], <dout_s, v_n> [S, N]
   float* p;         // [S, N] weights
   float* gr;        // [S, N] gradients of the logits, times r
   float* gl;        // [S, N] the same, times the logits
-  float* k;         // [N] what a source's norm gives back, per element of it
+  float* r;         // [N] of the warp: squares, then reciprocal RMS
+  float* k;         // [N] of the warp: what a source's norm gives back, per element of it
 };
 
 /// Sizes that carve, the host and the kernel agree on.
@@ -36,6 +39,7 @@ struct Sizes {
 };
 
 __device__ inline Shared carve(const attnres::ReadArguments& p,
+                               const Team& team,
                                const Sizes& size,
                                bool shared_table,
                                std::size_t stage,
@@ -47,10 +51,11 @@ __device__ inline Shared carve(const attnres::ReadArguments& p,
   memory += 2 * stage;
   shared.partials = reinterpret_cast<float*>(memory);
   shared.totals = shared.partials + p.team_warps * size.sums;
-  shared.p = shared.totals + size.sums;
+  shared.p = shared.totals + 2 * size.S * size.N;
   shared.gr = shared.p + size.S * size.N;
   shared.gl = shared.gr + size.S * size.N;
-  shared.k = shared.gl + size.S * size.N;
+  shared.r = shared.gl + size.S * size.N + team.warp * 2 * size.N;
+  shared.k = shared.r + size.N;
   return shared;
 }
 
@@ -154,14 +159,15 @@ __device__ void tile_products(const TokenRows<T, kRows>& rows,
 __device__ inline void query_gradient(
     const SimtArguments& p, const Sizes& size, const Shared& shared, std::int64_t token, int s) {
   const attnres::ReadArguments& read = p.read;
-  const float* r = shared.totals + 2 * size.S * size.N;
+  // Loaded first, so that it arrives during the softmax.
+  const float dlse = p.dlse ? p.dlse[s * read.tokens + token] : 0.0f;
+  const float* r = shared.r;
   const float* dots = shared.totals + s * size.N;
   const float* c = shared.totals + (size.S + s) * size.N;
   float* weights = shared.p + s * size.N;
   attnres::depth_softmax(read.N, dots, r, weights, 1);
   float mean = 0;
   for (int n = 0; n < read.N; ++n) mean += weights[n] * c[n];
-  const float dlse = p.dlse ? p.dlse[s * read.tokens + token] : 0.0f;
   for (int n = 0; n < read.N; ++n) {
     // Of one source the output is the source: no rounding may leave its logit a gradient.
     const float centred = read.N == 1 ? 0.0f : c[n] - mean;
@@ -171,18 +177,44 @@ __device__ inline void query_gradient(
   }
 }
 
-/// Everything that does not depend on columns, by the CTA's first warp.
-__device__ inline void token_scalars(
-    const SimtArguments& p, const Sizes& size, const Shared& shared, std::int64_t token, int lane) {
-  float* r = shared.totals + 2 * size.S * size.N;
-  attnres::finish_squares(p.read, lane, r);
-  for (int s = lane; s < p.read.S; s += 32) query_gradient(p, size, shared, token, s);
-  __syncwarp();
-  for (int n = lane; n < p.read.N; n += 32) {
-    float sum = 0;
-    for (int s = 0; s < p.read.S; ++s) sum += shared.gl[s * size.N + n];
-    shared.k[n] = sum * r[n] * r[n] / static_cast<float>(p.read.D);
+/// Entry i of the warps' sums, added up in order.
+__device__ inline float total(const Team& team, const Sizes& size, const Shared& shared, int i) {
+  float sum = shared.partials[i];
+  for (int warp = 1; warp < team.warps; ++warp) sum += shared.partials[warp * size.sums + i];
+  return sum;
+}
+
+/// Weights and gradients of the logits of every warps-th query, by a whole warp.
+__device__ inline void query_gradients(const SimtArguments& p,
+                                       const Team& team,
+                                       const Sizes& size,
+                                       const Shared& shared,
+                                       std::int64_t token) {
+  const int products = size.S * size.N;
+  for (int n = team.lane; n < p.read.N; n += 32)
+    shared.r[n] = total(team, size, shared, 2 * products + n);
+  for (int s = team.warp; s < p.read.S; s += team.warps) {
+    for (int i = team.lane; i < 2 * size.N; i += 32) {
+      const int at = (i < size.N ? 0 : products - size.N) + s * size.N + i;
+      shared.totals[at] = total(team, size, shared, at);
+    }
   }
+  attnres::finish_squares(p.read, team.lane, shared.r);  // and all lanes: the totals are there
+  for (int s = team.warp + team.lane * team.warps; s < p.read.S; s += 32 * team.warps)
+    query_gradient(p, size, shared, token, s);
+}
+
+/// What the norms give back, from the gradients of all queries' logits; every warp for itself.
+__device__ inline void norm_gradients(const attnres::ReadArguments& p,
+                                      const Team& team,
+                                      const Sizes& size,
+                                      const Shared& shared) {
+  for (int n = team.lane; n < size.N; n += 32) {
+    float sum = 0;
+    for (int s = 0; s < p.S; ++s) sum += shared.gl[s * size.N + n];
+    shared.k[n] = n < p.N ? sum * shared.r[n] * shared.r[n] / static_cast<float>(p.D) : 0.0f;
+  }
+  __syncwarp();
 }
 
 /// A tile of sources at one group of columns, and their gradients.
@@ -320,7 +352,8 @@ __global__ void __launch_bounds__(32 * kSimtWarps, 1)
   const Sizes size = Sizes::of(read.S, read.N, kQueries);
   const int row = read.groups * kColumns;
   const int staged_rows = kRows == Rows::kStaged ? read.N + read.S : 0;
-  const Shared shared = carve(read, size, kSharedTable, sizeof(T) * staged_rows * row, memory);
+  const Shared shared =
+      carve(read, team, size, kSharedTable, sizeof(T) * staged_rows * row, memory);
   float* share = p.partials + static_cast<std::int64_t>(blockIdx.x) * read.S * row;
   const float* queries = kHeld > 0 ? shared.table : read.split_wt;
   std::conditional_t<(kHeld > 0), HeldGradient<kHeld>, StoredGradient> gradient{};
@@ -344,7 +377,7 @@ __global__ void __launch_bounds__(32 * kSimtWarps, 1)
     gradient.rows = kSharedTable ? shared.table : share;
     clear_columns(read, team, gradient.rows);
   }
-  for (int i = team.thread; i < 3 * size.S * size.N + size.N; i += team.threads())
+  for (int i = team.thread; i < 3 * size.S * size.N; i += team.threads())
     shared.p[i] = 0;  // what lies behind the last query or source stays 0
   int slot = 0;
   for (std::int64_t token = blockIdx.x; token < read.tokens; token += gridDim.x, slot ^= 1) {
@@ -361,14 +394,9 @@ __global__ void __launch_bounds__(32 * kSimtWarps, 1)
                                           shared.partials + team.warp * size.sums);
     }
     __syncthreads();  // all warps: their sums are there; the last token's scalars have been read
-    for (int i = team.thread; i < size.sums; i += team.threads()) {
-      float sum = shared.partials[i];
-      for (int warp = 1; warp < team.warps; ++warp) sum += shared.partials[warp * size.sums + i];
-      shared.totals[i] = sum;
-    }
-    __syncthreads();  // all threads: the totals are there
-    if (team.warp == 0) token_scalars(p, size, shared, token, team.lane);
-    __syncthreads();  // the first warp: weights and gradients of the logits are there
+    query_gradients(p, team, size, shared, token);
+    __syncthreads();  // all warps: weights and gradients of the logits are there
+    norm_gradients(read, team, size, shared);
     for (int group = team.thread; group < read.groups; group += team.threads()) {
       for (int n = 0; n < read.N; n += kTile)
         tile_gradients(rows, size, shared, queries, n, group, gradient);
