@@ -50,6 +50,17 @@ TEST(AttnResChoices, NothingIsChosenWhereNothingFits) {
   EXPECT_EQ(choose_read({.warp_floats = kAvailable}, 8, kLayouts, kAvailable).team_warps, 0);
 }
 
+TEST(AttnResChoices, GradientsOfFewQueriesAreHeldWhereAThreadHasOneGroup) {
+  const ReadConfig eight_warps{{Rows::kStaged, true}, 8};
+  EXPECT_EQ(held_queries(eight_warps, 1, 2048), 1);
+  EXPECT_EQ(held_queries(eight_warps, 3, 2048), 4);
+  EXPECT_EQ(held_queries(eight_warps, 8, 2048), 8);
+  EXPECT_EQ(held_queries(eight_warps, 9, 2048), 0);
+  EXPECT_EQ(held_queries(eight_warps, 8, 2049), 0);
+  EXPECT_EQ(held_queries({{Rows::kDirect, true}, 8}, 8, 2048), 0);
+  EXPECT_EQ(held_queries({{Rows::kStaged, false}, 8}, 8, 2048), 0);
+}
+
 TEST(AttnResChoices, TilesOfQueriesWasteFew) {
   const std::int64_t sizes[][2] = {{1, 1}, {2, 2},  {3, 4},  {4, 4},  {6, 8},
                                    {8, 8}, {12, 4}, {16, 8}, {24, 8}, {64, 8}};

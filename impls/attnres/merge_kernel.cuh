@@ -45,63 +45,77 @@ MergeArguments merge_arguments(const Problem& p, const Tensors& t) {
           .eps = static_cast<float>(p.eps)};
 }
 
-/// One row's columns of this thread: groups thread, thread + threads, ...; beyond the row zeros.
-template <int kGroups>
-struct RowColumns {
-  float x[kGroups][kColumns];
-};
-
-/// Which of the thread's groups are in the row, and where.
+/// Which of the thread's groups are in the row, and where: groups thread, thread + threads, ...
 struct Place {
   int thread, threads, groups, D;
 
   __device__ int group(int i) const { return thread + i * threads; }
+  __device__ bool has(int i) const { return group(i) < groups; }
 };
 
-/// Row `token` of a tensor of T; one element at a time where rows are no vectors, of any type.
+/// One row's columns of this thread, as they lie in memory; beyond the row zeros. Nothing is converted
+/// before it is used, so that the loads of several rows are in flight together. Single rows, of any
+/// type, are held as fp32: T is float.
 template <class T, Rows kRows, int kGroups>
-__device__ inline void load_row(const Place& place,
-                                const RowsOf& rows,
-                                std::int64_t token,
-                                RowColumns<kGroups>& row) {
-  const std::int64_t first = token * place.D;
+struct HeldRow {
+  uint4 raw[kGroups][kGroupVectors<T>];
+
+  /// Zeros where the row is not `wanted`: a branch around the loads would make them wait for others.
+  __device__ void load(const Place& place,
+                       const RowsOf& rows,
+                       std::int64_t token,
+                       bool wanted = true) {
+    const std::int64_t first = token * place.D;
 #pragma unroll
-  for (int i = 0; i < kGroups; ++i) {
+    for (int i = 0; i < kGroups; ++i) {
+      if constexpr (kRows == Rows::kSingle) {
+        float x[kColumns] = {};
+        if (wanted && place.has(i))
+          load_columns_as<kRows>(rows.data, rows.dtype, first, place.group(i), place.D, x);
+        set_columns(i, x);
+      } else {
+        const T* group = static_cast<const T*>(rows.data) + first + place.group(i) * kColumns;
 #pragma unroll
-    for (int c = 0; c < kColumns; ++c) row.x[i][c] = 0;
-    if (place.group(i) >= place.groups) continue;
-    if constexpr (kRows == Rows::kSingle) {
-      load_columns_as<kRows>(rows.data, rows.dtype, first, place.group(i), place.D, row.x[i]);
-    } else {
-      load_group(static_cast<const T*>(rows.data) + first, place.group(i), row.x[i]);
+        for (int part = 0; part < kGroupVectors<T>; ++part) {
+          raw[i][part] = make_uint4(0, 0, 0, 0);
+          if (wanted && place.has(i)) raw[i][part] = reinterpret_cast<const uint4*>(group)[part];
+        }
+      }
     }
   }
-}
-
-template <class T, Rows kRows, int kGroups>
-__device__ inline void store_row(const Place& place,
-                                 const RowsOf& rows,
-                                 std::int64_t token,
-                                 const RowColumns<kGroups>& row) {
-  const std::int64_t first = token * place.D;
+  __device__ void columns(int i, float (&x)[kColumns]) const {
+    constexpr int kWidth = kVectorElements<T>;
 #pragma unroll
-  for (int i = 0; i < kGroups; ++i) {
-    if (place.group(i) >= place.groups) continue;
-    if constexpr (kRows == Rows::kSingle) {
-      store_columns_as<kRows>(rows.data, rows.dtype, first, place.group(i), place.D, row.x[i]);
-    } else {
-      store_group(static_cast<T*>(rows.data) + first, place.group(i), row.x[i]);
+    for (int part = 0; part < kGroupVectors<T>; ++part) {
+      float vector[kWidth];
+      unpack_vector<T>(raw[i][part], vector);
+#pragma unroll
+      for (int c = 0; c < kWidth; ++c) x[part * kWidth + c] = vector[c];
     }
   }
-}
+  /// Rounds to T.
+  __device__ void set_columns(int i, const float (&x)[kColumns]) {
+    constexpr int kWidth = kVectorElements<T>;
+#pragma unroll
+    for (int part = 0; part < kGroupVectors<T>; ++part) {
+      float vector[kWidth];
+#pragma unroll
+      for (int c = 0; c < kWidth; ++c) vector[c] = x[part * kWidth + c];
+      raw[i][part] = pack_vector<T>(vector);
+    }
+  }
+};
 
-/// x[i] = f(i, c) for every column of the thread.
-template <int kGroups, class F>
-__device__ inline void for_columns(F&& f) {
-#pragma unroll
-  for (int i = 0; i < kGroups; ++i) {
-#pragma unroll
-    for (int c = 0; c < kColumns; ++c) f(i, c);
+/// Stores the thread's group i of row `token`; nothing beyond the row.
+template <class T, Rows kRows>
+__device__ inline void store_row_group(
+    const Place& place, const RowsOf& rows, std::int64_t token, int i, const float (&x)[kColumns]) {
+  if (!place.has(i)) return;
+  const std::int64_t first = token * place.D;
+  if constexpr (kRows == Rows::kSingle) {
+    store_columns_as<kRows>(rows.data, rows.dtype, first, place.group(i), place.D, x);
+  } else {
+    store_group(static_cast<T*>(rows.data) + first, place.group(i), x);
   }
 }
 

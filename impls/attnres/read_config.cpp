@@ -58,6 +58,13 @@ ReadConfig choose_read(const ReadNeeds& needs,
   return best;
 }
 
+int held_queries(const ReadConfig& config, std::int64_t S, std::int64_t D) {
+  const bool staged = config.layout.rows == Rows::kStaged && config.layout.shared_table;
+  if (!staged || S > 8 || column_groups(D) > config.threads()) return 0;
+  if (S == 1) return 1;
+  return S <= 4 ? 4 : 8;
+}
+
 std::string describe(const ReadConfig& config, const std::string& table) {
   constexpr const char* kNames[] = {"staged rows", "16-byte loads", "scalar loads"};
   return std::string(kNames[static_cast<int>(config.layout.rows)]) + ", " +

@@ -52,6 +52,10 @@ ReadConfig choose_read(const ReadNeeds& needs,
                        std::span<const Layout> layouts,
                        std::size_t available);
 
+/// Queries whose gradient a thread of a backward can keep in registers, beside a token's rows: 1, 4 or 8,
+/// S rounded up, where it has one group of columns at most; 0 otherwise.
+int held_queries(const ReadConfig& config, std::int64_t S, std::int64_t D);
+
 /// For a row of results: "staged rows, 4 teams of 4 warps, queries in shared memory".
 std::string describe(const ReadConfig& config, const std::string& table);
 

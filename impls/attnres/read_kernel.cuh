@@ -86,15 +86,15 @@ __device__ inline const T* source_row(const ReadArguments& p,
 /// read itself, so that nobody else has to see them; one commit closes the token.
 template <class T, class From>
 __device__ inline void stage_rows(const Team& team, int groups, int rows, T* stage, From&& from) {
-  for (int row = 0; row < rows; ++row) {
-    const T* source = from(row);
-    T* to = stage + row * groups * kColumns;
-    for (int group = team.thread; group < groups; group += team.threads()) {
+  constexpr int kGroupBytes = kColumns * static_cast<int>(sizeof(T));
+  for (int group = team.thread; group < groups; group += team.threads()) {
+    std::uint32_t to = sm80::shared_address(stage) + group * kGroupBytes;
+#pragma unroll 4
+    for (int row = 0; row < rows; ++row, to += groups * kGroupBytes) {
+      const T* source = from(row) + group * kColumns;
 #pragma unroll
-      for (int part = 0; part < kGroupVectors<T>; ++part) {
-        const int at = group * kColumns + part * kVectorElements<T>;
-        sm80::cp_async_16(sm80::shared_address(to + at), source + at, true);
-      }
+      for (int part = 0; part < kGroupVectors<T>; ++part)
+        sm80::cp_async_16(to + part * 16, source + part * kVectorElements<T>, true);
     }
   }
 }

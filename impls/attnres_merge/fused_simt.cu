@@ -17,7 +17,8 @@
 namespace attn::attnres_merge {
 namespace {
 
-using attnres::RowColumns;
+using attnres::HeldRow;
+using attnres::kColumns;
 using attnres::Rows;
 using attnres::RowsOf;
 using Problem = AttnResMerge::Problem;
@@ -29,25 +30,31 @@ struct Arguments {
   float* lse;               // null without one
 };
 
-/// Adds the update where there is one, rounds and stores the sum.
+/// Adds the update, rounds and stores the sum.
 template <class T, Rows kRows, int kGroups>
 __device__ void add_update(const Arguments& p,
                            const attnres::Place& place,
                            std::int64_t token,
-                           RowColumns<kGroups>& b) {
-  RowColumns<kGroups> update;
-  attnres::load_row<T, kRows>(place, p.update, token, update);
-  attnres::for_columns<kGroups>([&](int i, int c) {
-    const float sum = b.x[i][c] + update.x[i][c];
-    if constexpr (kRows == Rows::kSingle) {
-      b.x[i][c] = attnres::as_type(p.merge.partial.dtype, [&]<class E>(std::type_identity<E>) {
-        return to_float(from_float<E>(sum));
-      });
-    } else {
-      b.x[i][c] = to_float(from_float<T>(sum));
+                           const HeldRow<T, kRows, kGroups>& update,
+                           HeldRow<T, kRows, kGroups>& b) {
+#pragma unroll
+  for (int i = 0; i < kGroups; ++i) {
+    float sum[kColumns];
+    float added[kColumns];
+    b.columns(i, sum);
+    update.columns(i, added);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) {
+      sum[c] += added[c];
+      if constexpr (kRows == Rows::kSingle) {
+        sum[c] = attnres::as_type(p.merge.partial.dtype, [&]<class E>(std::type_identity<E>) {
+          return to_float(from_float<E>(sum[c]));
+        });
+      }
     }
-  });
-  attnres::store_row<T, kRows>(place, p.sum, token, b);
+    b.set_columns(i, sum);
+    attnres::store_row_group<T, kRows>(place, p.sum, token, i, sum);
+  }
 }
 
 template <class T, class U, Rows kRows, int kGroups>
@@ -59,26 +66,45 @@ __global__ void __launch_bounds__(attnres::kMergeThreads)
   const auto threads = static_cast<int>(blockDim.x);
   const attnres::Team team = attnres::Team::of(thread, threads / 32);
   const attnres::Place place{thread, threads, m.groups, m.D};
-  RowColumns<kGroups> w;
-  attnres::load_row<float, Rows::kSingle>(place, m.wt, 0, w);
+  HeldRow<float, Rows::kSingle, kGroups> w;
+  w.load(place, m.wt, 0);
   int parity = 0;
   for (std::int64_t token = blockIdx.x; token < m.tokens; token += gridDim.x, parity ^= 1) {
-    RowColumns<kGroups> b;
-    RowColumns<kGroups> read;
-    attnres::load_row<T, kRows>(place, m.partial, token, b);
-    attnres::load_row<U, kRows>(place, m.read, token, read);
+    HeldRow<T, kRows, kGroups> b;
+    HeldRow<U, kRows, kGroups> read;
+    b.load(place, m.partial, token);
+    read.load(place, m.read, token);
     const float z = m.z[token];
-    if (p.update.data) add_update<T, kRows>(p, place, token, b);
+    if (p.update.data) {
+      HeldRow<T, kRows, kGroups> update;
+      update.load(place, p.update, token);
+      add_update(p, place, token, update, b);
+    }
     float sums[2] = {};  // squares, the product with the query
-    attnres::for_columns<kGroups>([&](int i, int c) {
-      sums[0] += b.x[i][c] * b.x[i][c];
-      sums[1] += w.x[i][c] * b.x[i][c];
-    });
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) {
+      float x[kColumns];
+      float query[kColumns];
+      b.columns(i, x);
+      w.columns(i, query);
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) {
+        sums[0] += x[c] * x[c];
+        sums[1] += query[c] * x[c];
+      }
+    }
     attnres::cta_sums(team, scratch, parity, sums);
     const auto weights = attnres::merge_weights(sums[0], sums[1], z, m.D, m.eps);
-    attnres::for_columns<kGroups>(
-        [&](int i, int c) { read.x[i][c] = weights.other * read.x[i][c] + weights.a * b.x[i][c]; });
-    attnres::store_row<U, kRows>(place, p.out, token, read);
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) {
+      float x[kColumns];
+      float merged[kColumns];
+      b.columns(i, x);
+      read.columns(i, merged);
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) merged[c] = weights.other * merged[c] + weights.a * x[c];
+      attnres::store_row_group<U, kRows>(place, p.out, token, i, merged);
+    }
     if (p.lse && thread == 0)
       p.lse[token] = fmaxf(z, weights.l) + log1pf(expf(-fabsf(z - weights.l)));
   }

@@ -21,7 +21,8 @@
 namespace attn::attnres_merge_bwd {
 namespace {
 
-using attnres::RowColumns;
+using attnres::HeldRow;
+using attnres::kColumns;
 using attnres::Rows;
 using attnres::RowsOf;
 using Problem = AttnResMergeBwd::Problem;
@@ -36,20 +37,6 @@ struct Arguments {
   bool add;         // to dpartial
 };
 
-/// Row `token` of dpartial: the sources' type, or one that only the run-time knows.
-template <class T, Rows kRows, int kGroups>
-__device__ void store_dpartial(const Arguments& p,
-                               const attnres::Place& place,
-                               std::int64_t token,
-                               RowColumns<kGroups>& row) {
-  if (p.add) {
-    RowColumns<kGroups> held;
-    attnres::load_row<T, kRows>(place, p.dpartial, token, held);
-    attnres::for_columns<kGroups>([&](int i, int c) { row.x[i][c] += held.x[i][c]; });
-  }
-  attnres::store_row<T, kRows>(place, p.dpartial, token, row);
-}
-
 template <class T, class U, Rows kRows, int kGroups>
 __global__ void __launch_bounds__(attnres::kMergeThreads)
     merge_bwd_kernel(const __grid_constant__ Arguments p) {
@@ -59,24 +46,38 @@ __global__ void __launch_bounds__(attnres::kMergeThreads)
   const auto threads = static_cast<int>(blockDim.x);
   const attnres::Team team = attnres::Team::of(thread, threads / 32);
   const attnres::Place place{thread, threads, m.groups, m.D};
-  RowColumns<kGroups> w;
-  attnres::load_row<float, Rows::kSingle>(place, m.wt, 0, w);
-  RowColumns<kGroups> dw{};
+  HeldRow<float, Rows::kSingle, kGroups> w;
+  w.load(place, m.wt, 0);
+  float dw[kGroups][kColumns] = {};
   int parity = 0;
   for (std::int64_t token = blockIdx.x; token < m.tokens; token += gridDim.x, parity ^= 1) {
-    RowColumns<kGroups> b;
-    RowColumns<kGroups> dout;
-    float sums[3] = {};  // squares, the product with the query, <dout, b - read>
+    HeldRow<T, kRows, kGroups> b;
+    HeldRow<U, kRows, kGroups> dout;
+    HeldRow<T, kRows, kGroups> held;  // what dpartial is added to
+    float sums[3] = {};               // squares, the product with the query, <dout, b - read>
+    b.load(place, m.partial, token);
+    dout.load(place, p.dout, token);
     {
-      RowColumns<kGroups> read;
-      attnres::load_row<T, kRows>(place, m.partial, token, b);
-      attnres::load_row<U, kRows>(place, m.read, token, read);
-      attnres::load_row<U, kRows>(place, p.dout, token, dout);
-      attnres::for_columns<kGroups>([&](int i, int c) {
-        sums[0] += b.x[i][c] * b.x[i][c];
-        sums[1] += w.x[i][c] * b.x[i][c];
-        sums[2] += dout.x[i][c] * (b.x[i][c] - read.x[i][c]);
-      });
+      HeldRow<U, kRows, kGroups> read;
+      read.load(place, m.read, token);
+      held.load(place, p.dpartial, token, p.add);
+#pragma unroll
+      for (int i = 0; i < kGroups; ++i) {
+        float x[kColumns];
+        float query[kColumns];
+        float mixed[kColumns];
+        float d[kColumns];
+        b.columns(i, x);
+        w.columns(i, query);
+        read.columns(i, mixed);
+        dout.columns(i, d);
+#pragma unroll
+        for (int c = 0; c < kColumns; ++c) {
+          sums[0] += x[c] * x[c];
+          sums[1] += query[c] * x[c];
+          sums[2] += d[c] * (x[c] - mixed[c]);
+        }
+      }
     }
     const float z = m.z[token];
     const float dlse = p.dlse ? p.dlse[token] : 0.0f;
@@ -88,20 +89,31 @@ __global__ void __launch_bounds__(attnres::kMergeThreads)
 
     const float through = dl * weights.r;
     const float back = dl * weights.l * weights.r * weights.r / static_cast<float>(m.D);
-    RowColumns<kGroups> result;
-    attnres::for_columns<kGroups>(
-        [&](int i, int c) { result.x[i][c] = weights.other * dout.x[i][c]; });
-    attnres::store_row<U, kRows>(place, p.dread, token, result);
-    attnres::for_columns<kGroups>([&](int i, int c) {
-      dw.x[i][c] += through * b.x[i][c];
-      result.x[i][c] = weights.a * dout.x[i][c] + (through * w.x[i][c] - back * b.x[i][c]);
-    });
-    store_dpartial<T, kRows>(p, place, token, result);
+#pragma unroll
+    for (int i = 0; i < kGroups; ++i) {
+      float x[kColumns];
+      float query[kColumns];
+      float d[kColumns];
+      float dread[kColumns];
+      float dpartial[kColumns];
+      b.columns(i, x);
+      w.columns(i, query);
+      dout.columns(i, d);
+      held.columns(i, dpartial);
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) {
+        dread[c] = weights.other * d[c];
+        dw[i][c] += through * x[c];
+        dpartial[c] += weights.a * d[c] + (through * query[c] - back * x[c]);
+      }
+      attnres::store_row_group<U, kRows>(place, p.dread, token, i, dread);
+      attnres::store_row_group<T, kRows>(place, p.dpartial, token, i, dpartial);
+    }
   }
   float* share = p.partials + static_cast<std::int64_t>(blockIdx.x) * m.groups * 8;
 #pragma unroll
   for (int i = 0; i < kGroups; ++i) {
-    if (place.group(i) < m.groups) attnres::store_split(share, m.groups, place.group(i), dw.x[i]);
+    if (place.has(i)) attnres::store_split(share, m.groups, place.group(i), dw[i]);
   }
 }
 

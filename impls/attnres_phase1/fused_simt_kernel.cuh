@@ -63,12 +63,16 @@ __device__ void store_mixes(const SimtArguments& p,
         for (int i = 0; i < kColumns; ++i) mixed[s][i] += p_n[s] * x[i];
       }
     }
+    attnres::as_type(p.out_dtype, [&]<class U>(std::type_identity<U>) {
+      U* to = static_cast<U*>(p.out) + (first * read.tokens + token) * read.D;
+      std::int64_t plane = read.tokens * read.D;
+      // Opaque: the compiler would keep the offsets of all planes in registers over all tokens.
+      asm volatile("" : "+l"(plane));
 #pragma unroll
-    for (int s = 0; s < kQueries; ++s) {
-      if (first + s >= read.S) break;
-      const std::int64_t row = ((first + s) * read.tokens + token) * read.D;
-      attnres::store_columns_as<kRows>(p.out, p.out_dtype, row, group, read.D, mixed[s]);
-    }
+      for (int s = 0; s < kQueries; ++s, to += plane) {
+        if (first + s < read.S) attnres::store_columns<U, kRows>(to, group, read.D, mixed[s]);
+      }
+    });
   }
 }
 

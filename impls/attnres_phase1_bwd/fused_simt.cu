@@ -5,8 +5,9 @@
 // Mapping:  persistent CTAs, one an SM and one token at a time. A thread owns groups of eight columns: it
 //           copies, multiplies and stores them itself, and adds to its columns of the queries' gradient
 //           alone. A second kernel adds the CTAs' shares in order.
-// Memory:   shared: two tokens' rows (2 (N + S) D elements) and the queries' gradient in fp32, where they
-//           fit; queries as fp32 from the caches. Workspace: S D floats a CTA and the queries.
+// Memory:   shared: two tokens' rows (2 (N + S) D elements), where they fit, and one table in fp32: the
+//           queries, where up to eight have their gradient in registers; else the gradient, and the
+//           queries come from the caches. Workspace: S D floats a CTA and the queries.
 // Limit:    memory: 2 N + S rows a token, 3 N + S where gradients are added to; D (10 N S + 6 N) FLOP,
 //           with as many cycles of shared memory as of FMA.
 // Rounding: fp32, one rounding of each output; repeats are bitwise equal.
@@ -40,8 +41,8 @@ attnres::ReadConfig config_for(const Problem& p, bool vectors, const DeviceInfo&
   const attnres::ReadNeeds needs{
       .row_bytes = (p.N + p.S) * row_floats(p) * static_cast<std::int64_t>(size_of(p.dtype)),
       .table_floats = p.S * row_floats(p),
-      .cta_floats = sums + 3 * S * N + N,
-      .warp_floats = sums,
+      .cta_floats = 5 * S * N,      // totals, weights, gradients
+      .warp_floats = sums + 2 * N,  // partial sums, and r and k
       .cta_warps = kSimtWarps,
       .most_teams = 1};
   constexpr attnres::Layout kVectors[] = {
@@ -72,11 +73,11 @@ bool has_vectors(const Problem& p, const Tensors& t) {
          attnres::has_vector_rows(t.dv, p) && attnres::has_vector_rows(t.dout);
 }
 
-SimtKernel kernel_for(DType dtype, int tile, const attnres::Layout& layout) {
+SimtKernel kernel_for(DType dtype, int held, int tile, const attnres::Layout& layout) {
   if (layout.rows == Rows::kSingle) return simt_kernel_single(tile);
-  if (dtype == DType::kF16) return simt_kernel_f16(tile, layout);
-  if (dtype == DType::kBF16) return simt_kernel_bf16(tile, layout);
-  return simt_kernel_f32(tile, layout);
+  if (dtype == DType::kF16) return simt_kernel_f16(held, tile, layout);
+  if (dtype == DType::kBF16) return simt_kernel_bf16(held, tile, layout);
+  return simt_kernel_f32(held, tile, layout);
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
@@ -92,13 +93,15 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
       .add = {},
       .partials = partials};
   for (const std::int64_t n : p.add_to) arguments.add[n] = true;
-  const SimtKernel kernel = kernel_for(p.dtype, tile_of(p), config.layout);
+  const int held = attnres::held_queries(config, p.S, p.D);
+  const SimtKernel kernel = kernel_for(p.dtype, held, tile_of(p), config.layout);
   CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                   static_cast<int>(config.shared_bytes)));
   const auto ctas = static_cast<int>(cta_count(p, device));
 
   Launch launch;
-  launch.note = attnres::describe(config, "query gradient");
+  launch.note = held > 0 ? attnres::describe(config, "queries") + ", their gradient in registers"
+                         : attnres::describe(config, "query gradient");
   launch.kernels.push_back({reinterpret_cast<const void*>(kernel), config.shared_bytes});
   launch.enqueue = [=](Stream stream) {
     const auto handle = static_cast<cudaStream_t>(stream.handle);

@@ -22,9 +22,10 @@ inline constexpr int kSimtWarps = 8;
 using SimtKernel = void (*)(SimtArguments);
 
 /// The kernel for sources, gradients and dout of one type; `tile` queries at a time, 1 or 4.
-SimtKernel simt_kernel_f16(int tile, const attnres::Layout& layout);
-SimtKernel simt_kernel_bf16(int tile, const attnres::Layout& layout);
-SimtKernel simt_kernel_f32(int tile, const attnres::Layout& layout);
+/// `held`: of attnres::held_queries.
+SimtKernel simt_kernel_f16(int held, int tile, const attnres::Layout& layout);
+SimtKernel simt_kernel_bf16(int held, int tile, const attnres::Layout& layout);
+SimtKernel simt_kernel_f32(int held, int tile, const attnres::Layout& layout);
 /// The kernel for all else: one element at a time, of any types.
 SimtKernel simt_kernel_single(int tile);
 

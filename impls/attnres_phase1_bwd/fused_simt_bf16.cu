@@ -3,8 +3,8 @@
 
 namespace attn::attnres_phase1_bwd {
 
-SimtKernel simt_kernel_bf16(int tile, const attnres::Layout& layout) {
-  return simt::kernel_for<__nv_bfloat16>(tile, layout);
+SimtKernel simt_kernel_bf16(int held, int tile, const attnres::Layout& layout) {
+  return simt::kernel_for<__nv_bfloat16>(held, tile, layout);
 }
 
 }  // namespace attn::attnres_phase1_bwd

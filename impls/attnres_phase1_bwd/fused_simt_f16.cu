@@ -3,8 +3,8 @@
 
 namespace attn::attnres_phase1_bwd {
 
-SimtKernel simt_kernel_f16(int tile, const attnres::Layout& layout) {
-  return simt::kernel_for<__half>(tile, layout);
+SimtKernel simt_kernel_f16(int held, int tile, const attnres::Layout& layout) {
+  return simt::kernel_for<__half>(held, tile, layout);
 }
 
 }  // namespace attn::attnres_phase1_bwd
