@@ -5,6 +5,7 @@
 
 #include "harness/core/dispatch.h"
 #include "impls/attnres_phase1_bwd/fused_simt.h"
+#include "impls/attnres_phase1_bwd/query_gradient.cuh"
 
 namespace attn::attnres_phase1_bwd {
 namespace simt {
@@ -254,42 +255,6 @@ __device__ inline void add_query(const TokenRows<T, kRows>& rows,
   }
 }
 
-/// The queries' gradient at the columns of a thread that has one group at most: in its registers. There
-/// are as many queries as Sizes::S; weights behind the last one are 0.
-template <int kQueries>
-struct HeldGradient {
-  float dw[kQueries][kColumns] = {};
-
-  template <class AddQuery>
-  __device__ void for_queries(const attnres::ReadArguments&, int, AddQuery&& add) {
-#pragma unroll
-    for (int s = 0; s < kQueries; ++s) add(s, dw[s]);
-  }
-  __device__ void store(const attnres::ReadArguments& p, int group, float* rows) const {
-    if (group >= p.groups) return;
-#pragma unroll
-    for (int s = 0; s < kQueries; ++s) {
-      if (s < p.S) attnres::store_split(rows + s * p.groups * kColumns, p.groups, group, dw[s]);
-    }
-  }
-};
-
-/// The same of any columns, as split rows.
-struct StoredGradient {
-  float* rows;
-
-  template <class AddQuery>
-  __device__ void for_queries(const attnres::ReadArguments& p, int group, AddQuery&& add) {
-    for (int s = 0; s < p.S; ++s) {
-      float* own = rows + s * p.groups * kColumns;
-      float dw[kColumns];
-      attnres::load_split(own, p.groups, group, dw);
-      add(s, dw);
-      attnres::store_split(own, p.groups, group, dw);
-    }
-  }
-};
-
 /// Gradients of a tile of sources, and what they give the queries' gradient, at one group of columns.
 template <class T, Rows kRows, class Gradient>
 __device__ void tile_gradients(const TokenRows<T, kRows>& rows,
@@ -314,30 +279,6 @@ __device__ void tile_gradients(const TokenRows<T, kRows>& rows,
 #pragma unroll
   for (int n = 0; n < kTile; ++n) {
     if (first + n < read.N) rows.store(first + n, group, tile.dv[n]);
-  }
-}
-
-/// Copies the thread's columns of S split rows.
-__device__ inline void copy_columns(const attnres::ReadArguments& p,
-                                    const Team& team,
-                                    const float* from,
-                                    float* to) {
-  for (int s = 0; s < p.S; ++s) {
-    const int row = s * p.groups * kColumns;
-    for (int group = team.thread; group < p.groups; group += team.threads()) {
-      float x[kColumns];
-      attnres::load_split(from + row, p.groups, group, x);
-      attnres::store_split(to + row, p.groups, group, x);
-    }
-  }
-}
-
-/// Zeros in the thread's columns of S split rows.
-__device__ inline void clear_columns(const attnres::ReadArguments& p, const Team& team, float* to) {
-  const float zeros[kColumns] = {};
-  for (int s = 0; s < p.S; ++s) {
-    for (int group = team.thread; group < p.groups; group += team.threads())
-      attnres::store_split(to + s * p.groups * kColumns, p.groups, group, zeros);
   }
 }
 
