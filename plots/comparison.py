@@ -46,8 +46,9 @@ def draw_interval(ax: Axes, gid: str, y: float, ratio: float, ends: tuple[float,
 
 def draw_cell(ax: Axes, y: int, cell: Comparison) -> None:
     if cell.ratio is None:
-        status = STATUS[cell.status]
-        note = ax.text(0.5, y, f"{status.glyph} {status.meaning}", ha="center", va="center",
+        status = STATUS.get(cell.status)  # none: both were right, and the time was spent
+        words = f"{status.glyph} {status.meaning}" if status else "not measured"
+        note = ax.text(0.5, y, words, ha="center", va="center",
                        transform=ax.get_yaxis_transform(), color=NOTE_COLOUR)
         note.set_gid(f"status:{cell.key}")
         return

@@ -416,6 +416,12 @@ class ComparisonFigure(Drawn):
                      "1 FASTER, 1 SLOWER, 1 SAME, 1 UNDECIDED", "claim level"):
             self.assertIn(word, text)
 
+    def test_a_cell_that_the_time_did_not_reach_says_so(self) -> None:
+        unreached = synthetic.comparison(*self.PAIR, self.SHAPE, None)
+        figure = self.drawn(*self.records_of_each_verdict(), unreached)
+        (note,) = [t.get_text() for t in figure.axes[0].texts if t.get_gid()]
+        self.assertEqual(note, "not measured")
+
     def test_a_doubtful_session_makes_no_calls(self) -> None:
         figure = self.drawn(*self.records_of_each_verdict(), doubts=["the sentinel drifted"])
         colours = {line.get_color() for line in figure.axes[0].lines
