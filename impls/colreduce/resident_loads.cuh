@@ -58,15 +58,22 @@ class Loader {
     queries_.template advance<Policy::kPairs>();
   }
 
+  /// Where a query head's keys lie in their tensor map.
+  __device__ __forceinline__ int key_head(std::uint32_t head) const {
+    return static_cast<int>(head % args_.H / args_.sharing) * args_.k.head_step;
+  }
+  __device__ __forceinline__ int key_batch(std::uint32_t head) const {
+    return static_cast<int>(head / args_.H) * args_.k.batch_step;
+  }
+
   /// The keys of the team's next head into L2: its tiles begin by waiting for them.
   __device__ __forceinline__ void prefetch_keys() {
     const std::uint32_t head = cursor_.head + static_cast<std::uint32_t>(args_.teams);
     if (head >= args_.heads) return;
     for (int chunk = 0; chunk < team_.used_chunks; ++chunk)
       for (int box = 0; box < Policy::kBoxes; ++box)
-        sm90::tma_prefetch_4d(&args_.k.map, 64 * box, team_.tiles.first_key(chunk),
-                              static_cast<int>(head % args_.H / args_.sharing) * args_.k.head_step,
-                              static_cast<int>(head / args_.H) * args_.k.batch_step);
+        sm90::tma_prefetch_4d(&args_.k.map, 64 * box, team_.tiles.first_key(chunk), key_head(head),
+                              key_batch(head));
   }
 
   /// The next chunk of the cursor's head.
@@ -87,9 +94,8 @@ class Loader {
     for (int box = 0; box < Policy::kBoxes; ++box)
       sm90::tma_load_4d(
           sm90::shared_address(shared_.keys[slot]) + box * Policy::kBoxBytes, &args_.k.map, full,
-          64 * box, team_.tiles.first_key(chunk_),
-          static_cast<int>(cursor_.head % args_.H / args_.sharing) * args_.k.head_step,
-          static_cast<int>(cursor_.head / args_.H) * args_.k.batch_step);
+          64 * box, team_.tiles.first_key(chunk_), key_head(cursor_.head),
+          key_batch(cursor_.head));
     ++chunk_;
   }
 

@@ -86,6 +86,8 @@ struct ResidentPolicy {
   static_assert(kStreamKeys || kKeySlots == kChunks, "resident keys have a slot each");
   static_assert(!kStreamKeys || (kPairs == 1 && kKeySlots % kPair == 0), "a ring for each group");
   static_assert(kTileSlots >= kPairs, "every pair fills a tile");
+  static_assert(kTileSlots >= kExchangeWarps && kWeightSlots >= kPairs * kChunks,
+                "a cursor goes round its ring at most once a step");
   static_assert(kSharedBytes <= 227 * 1024, "shared memory of a CTA on sm_90");
 };
 
