@@ -31,7 +31,7 @@ TensorSpec dense(std::string_view name,
           .storage_elements = planes * p.tokens() * width};
 }
 
-TensorSpec source_plane(const ReadProblem& p) {
+TensorSpec source_plane(const SourceProblem& p) {
   TensorSpec plane = dense("v", TensorRole::kKey, p.dtype, 1, p, p.D);
   const std::int64_t stride = p.source_stride();
   plane.strides = {p.tokens() * stride, p.T * stride, stride, 1};
@@ -58,7 +58,7 @@ TensorSpec query_gradient(const TokenProblem& p, std::int64_t S, Store store) {
   return spec;
 }
 
-void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const ReadProblem& p) {
+void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const SourceProblem& p) {
   if (p.sources == Sources::kList) {
     for (std::int64_t n = 0; n < p.N; ++n) {
       plane.plane = n;
@@ -74,7 +74,7 @@ void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const ReadP
 
 Planes bind_planes(std::span<const TensorSpec> specs,
                    std::span<void* const> storage,
-                   const ReadProblem& p,
+                   const SourceProblem& p,
                    std::size_t& first) {
   Planes planes{.stride = specs[first].strides[2], .dtype = specs[first].dtype};
   for (std::int64_t n = 0; n < p.N; ++n) {
@@ -99,13 +99,17 @@ Support validate_tokens(const TokenProblem& p) {
   return Support::yes();
 }
 
-Support validate_read(const ReadProblem& p) {
+Support validate_sources(const SourceProblem& p) {
   if (Support tokens = validate_tokens(p); !tokens) return tokens;
   if (p.N < 1 || p.N > kMaxSources) return Support::no("N must be between 1 and 128");
-  if (p.S < 1 || p.S > kMaxQueries) return Support::no("S must be between 1 and 64");
   if (p.source_stride() < p.D || p.source_stride() > 2 * kMaxWidth)
     return Support::no("token_stride must be 0 or between D and 32768");
   return Support::yes();
+}
+
+Support validate_read(const ReadProblem& p) {
+  if (p.S < 1 || p.S > kMaxQueries) return Support::no("S must be between 1 and 64");
+  return validate_sources(p);
 }
 
 double plane_bytes(const TokenProblem& p, std::int64_t planes, DType dtype) {

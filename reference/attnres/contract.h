@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "harness/core/operator_adapter.h"
@@ -63,20 +64,26 @@ void visit_types(Self& self, Visitor&& visit) {
   visit.real("eps", "added to the mean square of a source", self.eps);
 }
 
-/// S queries read N sources.
-struct ReadProblem : TokenProblem {
+/// N sources, to be read.
+struct SourceProblem : TokenProblem {
   std::int64_t N = 4;  ///< sources
-  std::int64_t S = 8;  ///< queries
   Sources sources = Sources::kList;
   std::int64_t token_stride = 0;  ///< elements between tokens of a source; 0: D
 
   std::int64_t source_stride() const { return token_stride == 0 ? D : token_stride; }
 };
 
+/// S queries read N sources.
+struct ReadProblem : SourceProblem {
+  std::int64_t S = 8;  ///< queries
+};
+
+/// The fields of an operator that reads sources, by as many queries as there are where it has several.
 template <class Self, class Visitor>
 void visit_read(Self& self, Visitor&& visit) {
   visit.size("N", "sources", self.N);
-  visit.size("S", "queries", self.S);
+  if constexpr (std::is_base_of_v<ReadProblem, std::remove_const_t<Self>>)
+    visit.size("S", "queries", self.S);
   visit_sizes(self, visit);
   visit_types(self, visit);
   visit.choice("sources", "a list of planes, or one tensor", self.sources, kSourcesNames);
@@ -101,20 +108,21 @@ TensorSpec dense(std::string_view name,
                  const TokenProblem& p,
                  std::int64_t width);
 /// One source plane [B, T, D] whose tokens are p.source_stride() apart.
-TensorSpec source_plane(const ReadProblem& p);
+TensorSpec source_plane(const SourceProblem& p);
 /// The queries [S, D], scaled by a power of two so that logits have the size of 1.
 TensorSpec queries(const TokenProblem& p, std::int64_t S);
 /// The queries' gradient [S, D] in fp32.
 TensorSpec query_gradient(const TokenProblem& p, std::int64_t S, Store store);
 /// Appends N planes [B, T, D], one tensor or N of them.
-void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const ReadProblem& p);
+void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const SourceProblem& p);
 /// The planes that append_planes has specified at `first`, and moves `first` behind them.
 Planes bind_planes(std::span<const TensorSpec> specs,
                    std::span<void* const> storage,
-                   const ReadProblem& p,
+                   const SourceProblem& p,
                    std::size_t& first);
 
 Support validate_tokens(const TokenProblem& p);
+Support validate_sources(const SourceProblem& p);
 Support validate_read(const ReadProblem& p);
 
 /// Bytes of `planes` planes of a type, and of `scalars` fp32 numbers a token.

@@ -46,7 +46,7 @@ struct TokenSources {
   std::vector<Row> v;     ///< [N, D]
   std::vector<double> r;  ///< [N]
 };
-TokenSources load_sources(const Planes& planes, const ReadProblem& p, std::int64_t t);
+TokenSources load_sources(const Planes& planes, const SourceProblem& p, std::int64_t t);
 std::vector<Logit> logits(const Row& query, const TokenSources& sources);
 
 /// The softmax over depth of one query.
