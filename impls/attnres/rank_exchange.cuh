@@ -22,9 +22,16 @@ constexpr int exchange_floats(int ranks, int count) { return ranks == 1 ? 0 : 2 
 
 class RankExchange {
  public:
-  /// `slots` lies at the same address in every CTA, aligned to 8 bytes.
-  __device__ RankExchange(float* slots, std::uint64_t (&barriers)[2], int ranks, int count)
-      : slots_(slots), barriers_(barriers), ranks_(ranks), count_(count) {}
+  /// `slots` lies at the same address in every CTA, aligned to 8 bytes. Exchanges before this one:
+  /// `number`.
+  __device__ RankExchange(
+      float* slots, std::uint64_t (&barriers)[2], int ranks, int count, int number = 0)
+      : slots_(slots),
+        barriers_(barriers),
+        ranks_(ranks),
+        count_(count),
+        set_(number % 2),
+        phase_(static_cast<std::uint32_t>(number / 2 % 2)) {}
 
   /// Sends sum(i) of this rank, i in [0, count), to all ranks, itself too. All threads of a team call it,
   /// behind a barrier of the team.
@@ -69,8 +76,8 @@ class RankExchange {
   float* slots_;
   std::uint64_t (&barriers_)[2];
   int ranks_, count_;
-  int set_ = 0;
-  std::uint32_t phase_ = 0;
+  int set_;
+  std::uint32_t phase_;
 };
 
 }  // namespace attn::attnres
