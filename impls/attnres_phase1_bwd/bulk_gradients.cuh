@@ -66,6 +66,9 @@ class ColumnGradients {
 
  private:
   static constexpr int kWords = kColumns / 2;
+  /// The compiler keeps queries in fp32 over all tokens. There are registers for half of many: the others
+  /// are opaque to it.
+  static constexpr int kUnpacked = kQueries * kColumns > 16 ? kQueries / 2 : kQueries;
   static constexpr int kTileFloats = kQueries * 2 * kTileSources;
   static_assert(kColumns == 2 || kColumns == 4, "one access has four or eight bytes");
 
@@ -113,6 +116,7 @@ class ColumnGradients {
     const float* from = reinterpret_cast<const float*>(memory + p.memory.norms) +
                         (set * passes * p.tiles.count + tile) * kTileSources;
     attnres::load_together(from, k);
+#pragma unroll 1
     for (int pass = 1; pass < passes; ++pass) {
       float more[kTileSources];
       attnres::load_together(from + pass * p.tiles.count * kTileSources, more);
@@ -147,6 +151,10 @@ class ColumnGradients {
       float w[kTileSources];
       float gr[kTileSources];
       load(dout, direct);
+      if (s >= kUnpacked) {
+#pragma unroll
+        for (int i = 0; i < kWords; ++i) asm volatile("" : "+r"(queries_[s][i]));
+      }
       unpack(queries_[s], query);
       attnres::load_together(weights + s * 2 * kTileSources, w);
       attnres::load_together(weights + (2 * s + 1) * kTileSources, gr);

@@ -48,7 +48,7 @@ struct WeightLanes {
     return {log2};
   }
   constexpr int queries() const { return 32 >> width_log2; }
-  constexpr int passes(int S) const { return (S + queries() - 1) / queries(); }
+  constexpr int passes(int S) const { return (S + queries() - 1) >> (5 - width_log2); }
 };
 
 /// Sums of a pass that a cluster's CTAs exchange: three of every lane's first and second source.

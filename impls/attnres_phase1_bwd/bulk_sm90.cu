@@ -1,7 +1,7 @@
 // The backward of phase 1 with a token's rows in a ring of bulk copies and products on tensor cores.
 //
-// Adds:     all inner products of a token in some 50 instructions a warp, where fused_simt has 200; while
-//           threads find a token's gradients, one warp finds the next one's weights.
+// Adds:     inner products leave the FMA pipes, and their sums over threads go; while all find a token's
+//           gradients, one warp finds the next token's weights.
 // Mapping:  persistent CTAs, one token at a time; rows that are too large for an SM are split by columns
 //           over the CTAs of a cluster, and so are few tokens. A warp multiplies and a thread (4 columns,
 //           or 2) differentiates its own columns of all rows, and keeps the queries and their gradient
