@@ -58,6 +58,19 @@ TensorSpec query_gradient(const TokenProblem& p, std::int64_t S, Store store) {
   return spec;
 }
 
+TensorSpec norm_weight(const TokenProblem& p) {
+  TensorSpec spec = queries(p, 1);
+  spec.name = "gamma";
+  spec.scale = 1;
+  return spec;
+}
+
+TensorSpec norm_weight_gradient(const TokenProblem& p, Store store) {
+  TensorSpec spec = query_gradient(p, 1, store);
+  spec.name = "dgamma";
+  return spec;
+}
+
 void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const ReadProblem& p) {
   if (p.sources == Sources::kList) {
     for (std::int64_t n = 0; n < p.N; ++n) {
@@ -105,6 +118,11 @@ Support validate_read(const ReadProblem& p) {
   if (p.S < 1 || p.S > kMaxQueries) return Support::no("S must be between 1 and 64");
   if (p.source_stride() < p.D || p.source_stride() > 2 * kMaxWidth)
     return Support::no("token_stride must be 0 or between D and 32768");
+  return Support::yes();
+}
+
+Support validate_norm(const NormFields& p) {
+  if (!(p.norm_eps > 0)) return Support::no("norm_eps must be above 0");
   return Support::yes();
 }
 

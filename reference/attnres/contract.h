@@ -33,6 +33,10 @@ inline constexpr std::array<std::string_view, 2> kStoreNames = {"write", "add"};
 enum class Option : std::uint8_t { kOff, kOn };
 inline constexpr std::array<std::string_view, 2> kOptionNames = {"off", "on"};
 
+/// Whether the RMS norm of an output is written: not at all, instead of the output, or beside it.
+enum class OutputNorm : std::uint8_t { kOff, kInstead, kBoth };
+inline constexpr std::array<std::string_view, 3> kOutputNormNames = {"off", "instead", "both"};
+
 /// The fields that every operator of the family has.
 struct TokenProblem {
   std::int64_t B = 1;     ///< batch
@@ -61,6 +65,23 @@ void visit_types(Self& self, Visitor&& visit) {
   visit.choice("query_dtype", "of the queries; auto: dtype", self.query_dtype, kTypeChoiceNames);
   visit.choice("out_dtype", "of what is mixed; auto: dtype", self.out_dtype, kTypeChoiceNames);
   visit.real("eps", "added to the mean square of a source", self.eps);
+}
+
+/// The norm of an output, of operators that have one: normed = h rho gamma with
+/// rho = (|h|^2 / D + norm_eps)^(-1/2), where h has been rounded to the output's type, written or not.
+struct NormFields {
+  OutputNorm norm = OutputNorm::kOff;
+  double norm_eps = 0x1p-20;
+
+  bool has_norm() const { return norm != OutputNorm::kOff; }
+  bool has_out() const { return norm != OutputNorm::kInstead; }
+};
+
+template <class Self, class Visitor>
+void visit_norm(Self& self, Visitor&& visit) {
+  visit.choice("norm", "the output's RMS norm: off, instead of it, or both", self.norm,
+               kOutputNormNames);
+  visit.real("norm_eps", "added to the mean square of the output", self.norm_eps);
 }
 
 /// S queries read N sources.
@@ -106,6 +127,9 @@ TensorSpec source_plane(const ReadProblem& p);
 TensorSpec queries(const TokenProblem& p, std::int64_t S);
 /// The queries' gradient [S, D] in fp32.
 TensorSpec query_gradient(const TokenProblem& p, std::int64_t S, Store store);
+/// The weight of the output's norm, gamma [D] in the queries' type, and its gradient in fp32.
+TensorSpec norm_weight(const TokenProblem& p);
+TensorSpec norm_weight_gradient(const TokenProblem& p, Store store);
 /// Appends N planes [B, T, D], one tensor or N of them.
 void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const ReadProblem& p);
 /// The planes that append_planes has specified at `first`, and moves `first` behind them.
@@ -116,6 +140,7 @@ Planes bind_planes(std::span<const TensorSpec> specs,
 
 Support validate_tokens(const TokenProblem& p);
 Support validate_read(const ReadProblem& p);
+Support validate_norm(const NormFields& p);
 
 /// Bytes of `planes` planes of a type, and of `scalars` fp32 numbers a token.
 double plane_bytes(const TokenProblem& p, std::int64_t planes, DType dtype);
