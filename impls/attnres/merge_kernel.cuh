@@ -15,12 +15,6 @@ namespace attn::attnres {
 
 inline constexpr int kMergeThreads = 512;  // at most: 128 registers each
 
-/// A tensor of rows [tokens, D].
-struct RowsOf {
-  void* data;
-  DType dtype;
-};
-
 struct MergeArguments {
   RowsOf partial, wt, read;
   const float* z;
@@ -29,8 +23,6 @@ struct MergeArguments {
   int groups;  // of eight columns
   float eps;
 };
-
-inline RowsOf rows_of(const TensorView& view) { return {view.data, view.dtype}; }
 
 /// The tensors that the merge and its backward both read.
 template <class Problem, class Tensors>

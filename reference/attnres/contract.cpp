@@ -13,6 +13,13 @@ DType resolve(TypeChoice choice, DType automatic) {
   return static_cast<DType>(static_cast<int>(choice) - 1);
 }
 
+ReadProblem one_query(const SourceProblem& p) {
+  ReadProblem read;
+  static_cast<SourceProblem&>(read) = p;
+  read.S = 1;
+  return read;
+}
+
 TensorView Planes::view(std::int64_t n, const TokenProblem& p) const {
   return {data[static_cast<std::size_t>(n)], dtype, {1, 1, p.tokens(), p.D}, {0, 0, stride, 1}};
 }
@@ -58,6 +65,19 @@ TensorSpec query_gradient(const TokenProblem& p, std::int64_t S, Store store) {
   return spec;
 }
 
+TensorSpec norm_weight(const TokenProblem& p) {
+  TensorSpec spec = queries(p, 1);
+  spec.name = "gamma";
+  spec.scale = 1;
+  return spec;
+}
+
+TensorSpec norm_weight_gradient(const TokenProblem& p, Store store) {
+  TensorSpec spec = query_gradient(p, 1, store);
+  spec.name = "dgamma";
+  return spec;
+}
+
 void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const SourceProblem& p) {
   if (p.sources == Sources::kList) {
     for (std::int64_t n = 0; n < p.N; ++n) {
@@ -89,6 +109,16 @@ Planes bind_planes(std::span<const TensorSpec> specs,
   return planes;
 }
 
+void append_specs(std::vector<TensorSpec>& specs, const std::vector<BoundSpec>& tensors) {
+  for (const BoundSpec& tensor : tensors) specs.push_back(tensor.spec);
+}
+
+void bind_specs(const std::vector<BoundSpec>& tensors,
+                std::span<void* const> storage,
+                std::size_t& first) {
+  for (const BoundSpec& tensor : tensors) *tensor.view = tensor.spec.bind(storage[first++]);
+}
+
 Support validate_tokens(const TokenProblem& p) {
   constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
   if (p.B < 0 || p.T < 0) return Support::no("B and T must be at least 0");
@@ -110,6 +140,11 @@ Support validate_sources(const SourceProblem& p) {
 Support validate_read(const ReadProblem& p) {
   if (p.S < 1 || p.S > kMaxQueries) return Support::no("S must be between 1 and 64");
   return validate_sources(p);
+}
+
+Support validate_norm(const NormFields& p) {
+  if (!(p.norm_eps > 0)) return Support::no("norm_eps must be above 0");
+  return Support::yes();
 }
 
 double plane_bytes(const TokenProblem& p, std::int64_t planes, DType dtype) {

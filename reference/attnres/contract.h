@@ -34,6 +34,10 @@ inline constexpr std::array<std::string_view, 2> kStoreNames = {"write", "add"};
 enum class Option : std::uint8_t { kOff, kOn };
 inline constexpr std::array<std::string_view, 2> kOptionNames = {"off", "on"};
 
+/// Whether the RMS norm of an output is written: not at all, instead of the output, or beside it.
+enum class OutputNorm : std::uint8_t { kOff, kInstead, kBoth };
+inline constexpr std::array<std::string_view, 3> kOutputNormNames = {"off", "instead", "both"};
+
 /// The fields that every operator of the family has.
 struct TokenProblem {
   std::int64_t B = 1;     ///< batch
@@ -64,6 +68,23 @@ void visit_types(Self& self, Visitor&& visit) {
   visit.real("eps", "added to the mean square of a source", self.eps);
 }
 
+/// The norm of an output, of operators that have one: normed = h rho gamma with
+/// rho = (|h|^2 / D + norm_eps)^(-1/2), where h has been rounded to the output's type, written or not.
+struct NormFields {
+  OutputNorm norm = OutputNorm::kOff;
+  double norm_eps = 0x1p-20;
+
+  bool has_norm() const { return norm != OutputNorm::kOff; }
+  bool has_out() const { return norm != OutputNorm::kInstead; }
+};
+
+template <class Self, class Visitor>
+void visit_norm(Self& self, Visitor&& visit) {
+  visit.choice("norm", "the output's RMS norm: off, instead of it, or both", self.norm,
+               kOutputNormNames);
+  visit.real("norm_eps", "added to the mean square of the output", self.norm_eps);
+}
+
 /// N sources, to be read.
 struct SourceProblem : TokenProblem {
   std::int64_t N = 4;  ///< sources
@@ -77,6 +98,9 @@ struct SourceProblem : TokenProblem {
 struct ReadProblem : SourceProblem {
   std::int64_t S = 8;  ///< queries
 };
+
+/// The read of one query.
+ReadProblem one_query(const SourceProblem& p);
 
 /// The fields of an operator that reads sources, by as many queries as there are where it has several.
 template <class Self, class Visitor>
@@ -113,6 +137,9 @@ TensorSpec source_plane(const SourceProblem& p);
 TensorSpec queries(const TokenProblem& p, std::int64_t S);
 /// The queries' gradient [S, D] in fp32.
 TensorSpec query_gradient(const TokenProblem& p, std::int64_t S, Store store);
+/// The weight of the output's norm, gamma [D] in the queries' type, and its gradient in fp32.
+TensorSpec norm_weight(const TokenProblem& p);
+TensorSpec norm_weight_gradient(const TokenProblem& p, Store store);
 /// Appends N planes [B, T, D], one tensor or N of them.
 void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const SourceProblem& p);
 /// The planes that append_planes has specified at `first`, and moves `first` behind them.
@@ -121,9 +148,21 @@ Planes bind_planes(std::span<const TensorSpec> specs,
                    const SourceProblem& p,
                    std::size_t& first);
 
+/// One dense tensor, and where bind puts its view.
+struct BoundSpec {
+  TensorSpec spec;
+  TensorView* view;
+};
+void append_specs(std::vector<TensorSpec>& specs, const std::vector<BoundSpec>& tensors);
+/// Binds them to the storage from `first` on, and moves `first` behind them.
+void bind_specs(const std::vector<BoundSpec>& tensors,
+                std::span<void* const> storage,
+                std::size_t& first);
+
 Support validate_tokens(const TokenProblem& p);
 Support validate_sources(const SourceProblem& p);
 Support validate_read(const ReadProblem& p);
+Support validate_norm(const NormFields& p);
 
 /// Bytes of `planes` planes of a type, and of `scalars` fp32 numbers a token.
 double plane_bytes(const TokenProblem& p, std::int64_t planes, DType dtype);

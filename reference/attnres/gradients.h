@@ -26,6 +26,26 @@ struct GradientsOf : Read {
 using ReadGradients = GradientsOf<ReadProblem>;
 using SourceGradients = GradientsOf<SourceProblem>;
 
+/// The backward of a read by one query.
+inline ReadGradients one_query(const SourceGradients& p) {
+  ReadGradients read;
+  static_cast<ReadProblem&>(read) = one_query(static_cast<const SourceProblem&>(p));
+  read.grad_dtype = p.grad_dtype;
+  read.dlse = p.dlse;
+  read.add_to = p.add_to;
+  read.dwt = p.dwt;
+  return read;
+}
+
+/// The tensors of every read's backward, beside the gradients that come in for the outputs.
+struct GradientTensors {
+  Planes v;           // N planes [B T, D]
+  TensorView wt;      // [S, D]
+  TensorView dlse{};  // [S, B, T], fp32; unless it is off
+  Planes dv;          // N dense planes [B T, D], each written or added to; none may alias v
+  TensorView dwt;     // [S, D], fp32
+};
+
 template <class Self, class Visitor>
 void visit_gradients(Self& self, Visitor&& visit) {
   visit.choice("grad_dtype", "of the sources' gradients; auto: dtype", self.grad_dtype,

@@ -101,6 +101,12 @@ void QuerySum::add(double contribution, double error) {
   square += contribution * contribution;
 }
 
+void QuerySum::add(const QuerySum& other) {
+  value += other.value;
+  drift += other.drift;
+  square += other.square;
+}
+
 double QuerySum::error(std::int64_t tokens) const {
   constexpr double kLambda = 4;
   const double steps = std::sqrt(static_cast<double>(tokens)) + 8;

@@ -71,6 +71,8 @@ struct QuerySum {
   double square = 0;  ///< squares of the contributions
 
   void add(double contribution, double error);
+  /// Of other tokens.
+  void add(const QuerySum& other);
   /// Errors of tokens are independent, and sums of fp32 numbers walk at random.
   double error(std::int64_t tokens) const;
 };

@@ -2,6 +2,9 @@
 // manages, and a correctness matrix.
 #pragma once
 
+#include <algorithm>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "reference/attnres/contract.h"
@@ -49,6 +52,40 @@ std::vector<Suite<Problem>> read_suites() {
 template <class Problem>
 std::vector<Suite<Problem>> merge_suites() {
   return suites_of<Problem, TokenProblem>(false);
+}
+
+/// Suites of an operator whose problem is a SourceProblem: cases that differ in S alone are left out.
+template <class Problem>
+std::vector<Suite<Problem>> source_suites() {
+  const auto id = [](const typename Suite<Problem>::Case& one) {
+    FieldLister fields;
+    Problem::fields(one.problem, fields);
+    std::string text = std::to_string(static_cast<int>(one.family));
+    for (const FieldValue& field : fields.values) text += ' ' + field.text;
+    return text;
+  };
+  std::vector<Suite<Problem>> suites = suites_of<Problem, SourceProblem>(true);
+  for (Suite<Problem>& suite : suites) {
+    std::set<std::string> seen;
+    std::erase_if(suite.cases, [&](const auto& one) { return !seen.insert(id(one)).second; });
+  }
+  return suites;
+}
+
+/// Changes some cases of a suite, by their index, so that every kind of norm is in it.
+inline void vary_norm(NormFields& p, std::size_t i) {
+  if (i % 7 == 1 || i % 7 == 3) p.norm = OutputNorm::kInstead;
+  if (i % 7 == 4 || i % 7 == 6) p.norm = OutputNorm::kBoth;
+  if (i % 7 == 6) p.norm_eps = 0.5;
+}
+
+/// Adds the one-shot read of the published shape, N = 5 and D = 2048, once more, with a change.
+template <class Cases, class Change>
+void append_headline(Cases& cases, Change&& change) {
+  auto headline =
+      *std::find_if(cases.begin(), cases.end(), [](const auto& one) { return one.problem.N == 5; });
+  change(headline.problem);
+  cases.push_back(headline);
 }
 
 }  // namespace attn::attnres

@@ -17,13 +17,8 @@ struct AttnResPhase1Bwd {
       attnres::visit_gradients(self, visit);
     }
   };
-  struct Tensors {
-    attnres::Planes v;   // N planes [B T, D]
-    TensorView wt;       // [S, D]
-    TensorView dout;     // [S, B, T, D]
-    TensorView dlse{};   // [S, B, T], fp32; unless it is off
-    attnres::Planes dv;  // N dense planes [B T, D], each written or added to; none may alias v
-    TensorView dwt;      // [S, D], fp32
+  struct Tensors : attnres::GradientTensors {
+    TensorView dout;  // [S, B, T, D]
   };
   using Reference = attnres::Reference;
 
