@@ -27,11 +27,7 @@ void merge_all(const Problem& p, const Tensors& t, MemorySpace space) {
       return attnres::token_rows(view, space, p)[0].narrow(0, first, count);
     };
     at::Tensor b = rows(t.partial).to(at::kFloat);
-    if (p.update == Option::kOn) {
-      const at::Tensor sum = rows(t.sum);
-      sum.copy_(b + rows(t.update).to(at::kFloat));
-      b = sum.to(at::kFloat);
-    }
+    if (p.update == Option::kOn) b = attnres::torch_sum(b, rows(t.update), rows(t.sum));
     const at::Tensor read = rows(t.read).to(at::kFloat);
     const at::Tensor z = rows(t.z);
     const at::Tensor r = (b.square().mean(-1, /*keepdim=*/true) + p.eps).rsqrt();
