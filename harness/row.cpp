@@ -55,6 +55,9 @@ Json to_json(const Timing& t) {
           {"hot", to_json(t.hot)},
           {"graph", t.graph ? to_json(*t.graph) : Json(nullptr)},
           {"host_launch", whole(t.host_launch_ns)},
+          {"planning", whole(t.set_up.planning_ns)},
+          {"first_call", whole(t.set_up.first_call_ns)},
+          {"allocation", whole(t.set_up.allocation_ns)},
           {"flush_bytes", t.flush_bytes}};
 }
 
@@ -82,8 +85,12 @@ Json to_json(const SpeedOfLight& s) {
 }
 
 Json to_json(const gpu::KernelResources& k) {
-  return {
-      {"name", k.name}, {"regs", k.registers}, {"spill", k.spill_bytes}, {"smem", k.shared_bytes}};
+  return {{"name", k.name},
+          {"regs", k.registers},
+          {"spill", k.spill_bytes},
+          {"smem", k.shared_bytes},
+          {"ctas_per_sm", or_null(k.ctas_per_sm)},
+          {"occupancy", or_null(k.occupancy)}};
 }
 
 template <class T>

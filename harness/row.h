@@ -31,11 +31,19 @@ struct Check {
   bool bit_stable = false;       ///< two runs over different poison gave the same bits
 };
 
+/// What a caller pays once and no sample holds, host time in ns.
+struct SetUp {
+  double allocation_ns = 0;  ///< of the workspace; 0 where none is asked for
+  double planning_ns = 0;
+  double first_call_ns = 0;  ///< from the call to its end: loads what the launch needs
+};
+
 struct Timing {
   Summary cold;
   Summary hot;
   std::optional<Summary> graph;  ///< cold replays of the captured launch, where asked for
   double host_launch_ns = 0;
+  SetUp set_up;
   std::size_t flush_bytes = 0;
 };
 

@@ -72,6 +72,7 @@ struct Runner::Cell {
   Fixture& fixture;
   Buffer workspace;
   Launch launch{};
+  SetUp set_up{};
   HostOutputs verified{};  // what was compared with the reference
 
   NumericsClass numerics() const { return launch.numerics.value_or(info.numerics); }
@@ -214,10 +215,15 @@ void Runner::attempt(const PlanItem& item,
 /// answer to the case's own.
 void Runner::plan(Cell& cell) {
   cell.fixture.write_other_inputs();
+  const Clock::time_point start = Clock::now();
   cell.launch =
       cell.item.problem->plan(cell.item.backend, cell.fixture.pointers(),
                               {cell.workspace.data(), cell.workspace.bytes()}, cell.device);
+  const double planned = seconds_since(start);
   run_once(cell.launch, cell.device.space);
+  cell.set_up = {.allocation_ns = cell.workspace.bytes() > 0 ? cell.workspace.allocation_ns() : 0,
+                 .planning_ns = 1e9 * planned,
+                 .first_call_ns = 1e9 * (seconds_since(start) - planned)};
   cell.fixture.restore_inputs();
 }
 
@@ -327,6 +333,7 @@ void Runner::time(Cell& cell, CellRow& row) {
               .hot = summarise(hot.ns),
               .graph = std::nullopt,
               .host_launch_ns = summarise(cold.host_launch_ns).median,
+              .set_up = cell.set_up,
               .flush_bytes = cold.flush_bytes};
   if (options_.graph && on_device) time_graph(cell, row, count);
   const auto noisy = [&](const std::string& why) {

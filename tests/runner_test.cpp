@@ -45,6 +45,17 @@ TEST_F(RunnerTest, TimingKeepsEverySampleAndChecksAgain) {
   EXPECT_EQ(row.check->after, std::optional<bool>(true));
 }
 
+TEST_F(RunnerTest, WhatIsPaidOnceIsOutsideEverySample) {
+  const CellRow row = run("slow_start", /*timed=*/true);
+  ASSERT_TRUE(row.time.has_value()) << row.reason.value_or("");
+  EXPECT_GE(row.time->set_up.planning_ns, 1e9 * kSlowPlanSeconds);
+  EXPECT_LT(row.time->set_up.planning_ns, 1e9 * kSlowFirstCallSeconds);
+  EXPECT_GE(row.time->set_up.first_call_ns, 1e9 * kSlowFirstCallSeconds);
+  EXPECT_GT(row.time->set_up.allocation_ns, 0) << "it has a workspace";
+  EXPECT_LT(row.time->cold.median, 1e9 * kSlowPlanSeconds);
+  EXPECT_LT(row.time->hot.median, 1e9 * kSlowPlanSeconds);
+}
+
 TEST_F(RunnerTest, EveryColdSampleHasItsClock) {
   const CellRow row = run("right", /*timed=*/true);
   ASSERT_TRUE(row.clock.has_value());
