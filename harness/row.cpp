@@ -41,15 +41,6 @@ Json to_json(const Summary& s) {
           {"samples", samples}};
 }
 
-Json to_json(const Check& c) {
-  return {{"before", c.before},
-          {"after", or_null(c.after)},
-          {"nerr_max", std::isfinite(c.nerr_max) ? Json(c.nerr_max) : Json(nullptr)},
-          {"at", c.at},
-          {"ref", c.reference},
-          {"bit_stable", c.bit_stable}};
-}
-
 Json to_json(const Timing& t) {
   return {{"cold", to_json(t.cold)},
           {"hot", to_json(t.hot)},
@@ -103,6 +94,25 @@ Json json_or_null(const std::optional<T>& value) {
 }
 
 }  // namespace
+
+Json to_json(const Check& c) {
+  return {{"before", c.before},
+          {"after", or_null(c.after)},
+          {"nerr_max", std::isfinite(c.nerr_max) ? Json(c.nerr_max) : Json(nullptr)},
+          {"at", c.at},
+          {"ref", c.reference},
+          {"bit_stable", c.bit_stable}};
+}
+
+Check check_from_json(const Json& json) {
+  Check check{.before = json.at("before"),
+              .nerr_max = json.at("nerr_max"),
+              .at = json.at("at"),
+              .reference = json.at("ref"),
+              .bit_stable = json.at("bit_stable")};
+  if (json.at("after").is_boolean()) check.after = json["after"];
+  return check;
+}
 
 Json problem_columns(const std::vector<FieldValue>& fields) {
   Json shape = Json::object();

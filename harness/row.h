@@ -24,7 +24,7 @@ inline constexpr int kSchemaVersion = 1;
 /// What was found when the output was compared with the reference.
 struct Check {
   bool before = false;           ///< ok before timing
-  std::optional<bool> after;     ///< ok on the output of the last timed sample
+  std::optional<bool> after{};   ///< ok on the output of the last timed sample
   double nerr_max = 0;           ///< largest error / tolerance
   std::vector<std::int64_t> at;  ///< where, as an index of the output
   std::string reference;         ///< "cpu_f64" or "gpu_f64"
@@ -98,6 +98,8 @@ struct CellRow {
 Json problem_columns(const std::vector<FieldValue>& fields);
 
 Json to_json(const CellRow& row);
+Json to_json(const Check& check);
+Check check_from_json(const Json& json);
 
 /// The message as one line of text; bytes that are no UTF-8 are replaced.
 std::string line_of(const Json& message);
