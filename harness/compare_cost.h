@@ -15,8 +15,8 @@ class CompareCost {
  public:
   explicit CompareCost(const Level& level) : level_(level) {}
 
-  /// A cell of `flops` took `seconds` for `gathered`.
-  void observe(double flops, const std::vector<ProcessBlocks>& gathered, double seconds) {
+  /// A cell of that much work took `seconds` for `gathered`.
+  void observe(double work, const std::vector<ProcessBlocks>& gathered, double seconds) {
     std::vector<double> ns = samples_of(gathered, Arm::kA);
     const std::vector<double> of_b = samples_of(gathered, Arm::kB);
     ns.insert(ns.end(), of_b.begin(), of_b.end());
@@ -25,18 +25,18 @@ class CompareCost {
     for (const double one : ns) sampled += 1e-9 * one;
     const double besides = std::max(0.0, seconds - sampled) / static_cast<double>(gathered.size());
     process_s_ = std::max(process_s_, besides);
-    seen_.push_back({std::max(1.0, flops), sampled / static_cast<double>(ns.size())});
+    seen_.push_back({std::max(1.0, work), sampled / static_cast<double>(ns.size())});
   }
 
   /// Seconds for the minimum; 0 before anything was observed.
-  double predict(double flops) const {
+  double predict(double work) const {
     if (seen_.empty()) return 0;
-    const double work = std::max(1.0, flops);
+    const double amount = std::max(1.0, work);
     const auto nearest =
         std::min_element(seen_.begin(), seen_.end(), [&](const Seen& x, const Seen& y) {
-          return std::abs(std::log(x.flops / work)) < std::abs(std::log(y.flops / work));
+          return std::abs(std::log(x.work / amount)) < std::abs(std::log(y.work / amount));
         });
-    const double sample_s = nearest->sample_s * work / nearest->flops;
+    const double sample_s = nearest->sample_s * amount / nearest->work;
     const auto blocks = static_cast<double>(level_.processes * level_.blocks);
     return static_cast<double>(level_.processes) * process_s_ + blocks * kBlockSamples * sample_s;
   }
@@ -44,7 +44,7 @@ class CompareCost {
  private:
   static constexpr double kBlockSamples = 4 * kGroupSamples;
   struct Seen {
-    double flops = 0;
+    double work = 0;
     double sample_s = 0;  // mean of both arms
   };
   Level level_;
