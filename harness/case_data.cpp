@@ -27,6 +27,13 @@ std::vector<OutputView> HostOutputs::views() const {
   return views;
 }
 
+std::uint64_t HostOutputs::hash() const {
+  std::uint64_t state = fnv1a("");
+  for (const std::vector<std::byte>& one : bytes)
+    state = fnv1a({reinterpret_cast<const char*>(one.data()), one.size()}, state);
+  return state;
+}
+
 Fixture::Fixture(const PlanItem& item, MemorySpace space, std::uint64_t seed)
     : problem_(item.problem),
       family_(item.family),
@@ -111,6 +118,12 @@ std::size_t Fixture::bytes(bool outputs) const {
     if (is_written(specs_[i].role) == outputs) sum += buffers_[i].bytes();
   }
   return sum;
+}
+
+std::uint64_t Fixture::inputs_hash() const {
+  std::uint64_t state = fnv1a("");
+  for (const std::uint64_t one : hashes_) state = fnv1a(hex(one), state);
+  return state;
 }
 
 std::optional<std::string> Fixture::damage() const {

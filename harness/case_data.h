@@ -22,6 +22,8 @@ struct HostOutputs {
   std::vector<std::vector<std::byte>> bytes;
 
   std::vector<OutputView> views() const;
+  /// Of all their bits.
+  std::uint64_t hash() const;
   friend bool operator==(const HostOutputs& a, const HostOutputs& b) { return a.bytes == b.bytes; }
 };
 
@@ -45,6 +47,8 @@ class Fixture {
   std::vector<void*> pointers() const;
   HostOutputs outputs_to_host() const;
   std::size_t bytes(bool outputs) const;
+  /// Of all inputs that no run writes, as they were filled; padding counts.
+  std::uint64_t inputs_hash() const;
   /// One sentence when an input or a guard band changed since the last reset or poison.
   std::optional<std::string> damage() const;
 

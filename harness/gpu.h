@@ -68,9 +68,18 @@ Graph capture(const Launch& launch);
 struct KernelResources {
   std::string name;
   int registers = 0;
-  std::size_t spill_bytes = 0;   ///< local memory a thread
-  std::size_t shared_bytes = 0;  ///< static plus dynamic
+  std::size_t spill_bytes = 0;        ///< local memory a thread
+  std::size_t shared_bytes = 0;       ///< static plus dynamic
+  std::optional<int> ctas_per_sm{};   ///< that fit at once
+  std::optional<double> occupancy{};  ///< their warps, as a share of the warps that an SM holds
 };
 KernelResources describe(const KernelUse& use);
+
+/// Share of an SM's warps that are resident with `ctas` CTAs of `threads` threads; a CTA takes whole
+/// warps.
+constexpr double occupancy_of(int ctas, int threads, int most_threads) {
+  constexpr int kWarp = 32;
+  return static_cast<double>(ctas * ((threads + kWarp - 1) / kWarp) * kWarp) / most_threads;
+}
 
 }  // namespace attn::gpu

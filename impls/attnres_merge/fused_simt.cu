@@ -135,7 +135,7 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
   Launch launch;
   launch.note =
       attnres::has_merge_vectors(p.dtype, p.out_type(), aligned) ? "16-byte loads" : "scalar loads";
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0});
+  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0, threads});
   launch.enqueue = [=](Stream stream) {
     if (ctas == 0) return;
     kernel<<<ctas, threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments);
