@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -132,14 +133,28 @@ struct Reference {
     DType dtype = DType::kF32;
     bool is_gradient = false;  ///< the norm of its error is bounded too
   };
+  /// Sums over the elements of an output that are no NaN.
+  struct Squares {
+    double values = 0;
+    double errors = 0;
+  };
   std::vector<double> value;
   std::vector<float> error;
   std::vector<Output> outputs;
+  /// Where values and errors are when the GPU's oracle has left them there, and their squares; the
+  /// vectors above are empty then.
+  std::shared_ptr<const DeviceAnswer> on_device;
+  std::vector<Squares> squares_on_device;
 
   /// Zeros for every written tensor of `specs`; those from index `first_gradient` are gradients.
   Reference(std::span<const TensorSpec> specs, std::size_t first_gradient);
+  /// An answer to outputs_of(...) that stays on the GPU.
+  Reference(std::vector<Output> of, std::shared_ptr<const DeviceAnswer>, std::vector<Squares>);
+  static std::vector<Output> outputs_of(std::span<const TensorSpec>, std::size_t first_gradient);
+
   /// Where the elements of output `index` begin.
   std::size_t begin(std::size_t index) const { return index == 0 ? 0 : outputs[index - 1].end; }
+  Squares squares(std::size_t output) const;
   void set(std::size_t at, double exact, double bound) {
     value[at] = exact;
     error[at] = static_cast<float>(bound);
