@@ -82,6 +82,7 @@ void copy_to_host(void* host, const void* device, std::size_t bytes) {
 
 void copy_to_device(void* device, const void* from, std::size_t bytes) {
   CUDA_CHECK(cudaMemcpy(device, from, bytes, cudaMemcpyDefault));
+  CUDA_CHECK(cudaDeviceSynchronize());  // within the device the copy does not wait
 }
 
 void fill_pattern(void* data, std::size_t bytes, std::uint32_t pattern) {
