@@ -35,7 +35,7 @@ def _draw(ax: Axes, group: str, cells: Sequence[Cell], label: Callable[[Cell], s
         failed = [c for c in cells if not c.timed and label(c) == problem]
         if failed:
             said = ", ".join(f"{STATUS[c.status].glyph} {c.backend}" for c in failed)
-            ax.text(1.0, line_number, said, va="center", fontsize=6.5, color=FAILURE_COLOUR,
+            ax.text(1.0, line_number + 0.36, said, va="center", fontsize=6, color=FAILURE_COLOUR,
                     gid=f"status:{group}:{line_number}")
     ax.axvline(100.0, color="#222222", lw=0.8, zorder=1.4)
     ax.set_xlim(0, 105)
