@@ -38,16 +38,21 @@ enum class OutputNorm : std::uint8_t { kOff, kInstead, kBoth };
 inline constexpr std::array<std::string_view, 3> kOutputNormNames = {"off", "instead", "both"};
 
 /// The fields that every operator of the family has.
-struct TokenProblem {
+struct PlaneProblem {
   std::int64_t B = 1;     ///< batch
   std::int64_t T = 1024;  ///< sequence length
   std::int64_t D = 2048;  ///< hidden width
   DType dtype = DType::kBF16;
+
+  std::int64_t tokens() const { return B * T; }
+};
+
+/// Those of operators that ask sources a query.
+struct TokenProblem : PlaneProblem {
   TypeChoice query_dtype = TypeChoice::kAuto;
   TypeChoice out_dtype = TypeChoice::kAuto;  ///< of the mixed values, and of their gradients
   double eps = 0x1p-20;                      ///< of the RMS norm of a source
 
-  std::int64_t tokens() const { return B * T; }
   DType query_type() const { return resolve(query_dtype, dtype); }
   DType out_type() const { return resolve(out_dtype, dtype); }
 };
@@ -111,7 +116,7 @@ struct Planes {
   DType dtype = DType::kF32;
 
   /// Plane n as a tensor [1, 1, tokens, D].
-  TensorView view(std::int64_t n, const TokenProblem&) const;
+  TensorView view(std::int64_t n, const PlaneProblem&) const;
 };
 
 /// One tensor of rows [planes, B, T, width], dense.
@@ -119,7 +124,7 @@ TensorSpec dense(std::string_view name,
                  TensorRole role,
                  DType dtype,
                  std::int64_t planes,
-                 const TokenProblem& p,
+                 const PlaneProblem& p,
                  std::int64_t width);
 /// One source plane [B, T, D] whose tokens are p.source_stride() apart.
 TensorSpec source_plane(const ReadProblem& p);
@@ -138,13 +143,14 @@ Planes bind_planes(std::span<const TensorSpec> specs,
                    const ReadProblem& p,
                    std::size_t& first);
 
+Support validate_planes(const PlaneProblem& p);
 Support validate_tokens(const TokenProblem& p);
 Support validate_read(const ReadProblem& p);
 Support validate_norm(const NormFields& p);
 
 /// Bytes of `planes` planes of a type, and of `scalars` fp32 numbers a token.
-double plane_bytes(const TokenProblem& p, std::int64_t planes, DType dtype);
-double scalar_bytes(const TokenProblem& p, std::int64_t scalars);
+double plane_bytes(const PlaneProblem& p, std::int64_t planes, DType dtype);
+double scalar_bytes(const PlaneProblem& p, std::int64_t scalars);
 
 /// Bytes of the queries, and of their gradient: read too where it is added to.
 double query_bytes(const TokenProblem& p, std::int64_t S);
