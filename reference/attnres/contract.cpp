@@ -14,7 +14,7 @@ DType resolve(TypeChoice choice, DType automatic) {
   return static_cast<DType>(static_cast<int>(choice) - 1);
 }
 
-TensorView Planes::view(std::int64_t n, const TokenProblem& p) const {
+TensorView Planes::view(std::int64_t n, const PlaneProblem& p) const {
   return {data[static_cast<std::size_t>(n)], dtype, {1, 1, p.tokens(), p.D}, {0, 0, stride, 1}};
 }
 
@@ -22,7 +22,7 @@ TensorSpec dense(std::string_view name,
                  TensorRole role,
                  DType dtype,
                  std::int64_t planes,
-                 const TokenProblem& p,
+                 const PlaneProblem& p,
                  std::int64_t width) {
   return {.name = name,
           .role = role,
@@ -59,6 +59,19 @@ TensorSpec query_gradient(const TokenProblem& p, std::int64_t S, Store store) {
   return spec;
 }
 
+TensorSpec norm_weight(const TokenProblem& p) {
+  TensorSpec spec = queries(p, 1);
+  spec.name = "gamma";
+  spec.scale = 1;
+  return spec;
+}
+
+TensorSpec norm_weight_gradient(const TokenProblem& p, Store store) {
+  TensorSpec spec = query_gradient(p, 1, store);
+  spec.name = "dgamma";
+  return spec;
+}
+
 void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const ReadProblem& p) {
   if (p.sources == Sources::kList) {
     for (std::int64_t n = 0; n < p.N; ++n) {
@@ -90,12 +103,17 @@ Planes bind_planes(std::span<const TensorSpec> specs,
   return planes;
 }
 
-Support validate_tokens(const TokenProblem& p) {
+Support validate_planes(const PlaneProblem& p) {
   constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
   if (p.B < 0 || p.T < 0) return Support::no("B and T must be at least 0");
   if (p.D < 1 || p.D > kMaxWidth) return Support::no("D must be between 1 and 16384");
   if (p.B > kMaxTokens || p.T > kMaxTokens / std::max<std::int64_t>(p.B, 1))
     return Support::no("B * T must be at most 2^40");
+  return Support::yes();
+}
+
+Support validate_tokens(const TokenProblem& p) {
+  if (Support planes = validate_planes(p); !planes) return planes;
   if (!(p.eps > 0)) return Support::no("eps must be above 0");
   return Support::yes();
 }
@@ -109,12 +127,17 @@ Support validate_read(const ReadProblem& p) {
   return Support::yes();
 }
 
-double plane_bytes(const TokenProblem& p, std::int64_t planes, DType dtype) {
+Support validate_norm(const NormFields& p) {
+  if (!(p.norm_eps > 0)) return Support::no("norm_eps must be above 0");
+  return Support::yes();
+}
+
+double plane_bytes(const PlaneProblem& p, std::int64_t planes, DType dtype) {
   return static_cast<double>(planes) * static_cast<double>(p.tokens()) * static_cast<double>(p.D) *
          static_cast<double>(size_of(dtype));
 }
 
-double scalar_bytes(const TokenProblem& p, std::int64_t scalars) {
+double scalar_bytes(const PlaneProblem& p, std::int64_t scalars) {
   return static_cast<double>(scalars) * static_cast<double>(p.tokens()) * sizeof(float);
 }
 
