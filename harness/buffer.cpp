@@ -77,4 +77,14 @@ std::vector<std::byte> Buffer::to_host() const {
   return copy;
 }
 
+Buffer Buffer::copy() const {
+  Buffer other(space_, bytes_);
+  if (on_device(space_)) {
+    gpu::copy_to_device(other.data(), data(), padded_);
+  } else {
+    std::memcpy(other.data(), data(), padded_);
+  }
+  return other;
+}
+
 }  // namespace attn

@@ -29,6 +29,8 @@ class Buffer {
   bool guards_intact() const;
   std::uint64_t hash() const;
   std::vector<std::byte> to_host() const;
+  /// The same bytes in other memory of the same space.
+  Buffer copy() const;
 
  private:
   static constexpr std::size_t kGuardBytes = 256;

@@ -74,7 +74,7 @@ struct Runner::Cell {
   Buffer workspace;
   Launch launch{};
   SetUp set_up{};
-  HostOutputs verified{};  // what was compared with the reference
+  OutputCopies verified{};  // what was compared with the reference
 
   NumericsClass numerics() const { return launch.numerics.value_or(info.numerics); }
 };
@@ -144,10 +144,11 @@ bool Runner::fits(const PlanItem& item,
                   bool sampled,
                   CellRow& row) {
   double needed = static_cast<double>(workspace) + (sampled ? kTimingBytes : 0);
-  if (!data_.has_fixture(device.space)) {
-    for (const TensorSpec& spec : item.problem->tensor_specs())
-      needed +=
-          static_cast<double>(spec.storage_elements) * static_cast<double>(size_of(spec.dtype));
+  for (const TensorSpec& spec : item.problem->tensor_specs()) {
+    const int copies = is_written(spec.role) ? 2 : 0;  // of two runs, for comparison
+    needed += static_cast<double>(spec.storage_elements) *
+              static_cast<double>(size_of(spec.dtype)) *
+              (copies + (data_.has_fixture(device.space) ? 0 : 1));
   }
   const auto available = static_cast<double>(free_bytes(device.space));
   if (needed <= 0.95 * available) return true;
@@ -238,14 +239,14 @@ void Runner::verify(Cell& cell, CellRow& row) {
     const double seconds = seconds_since(start);
     if (seconds > kTellingSeconds)
       run_cost_.observe(row.backend, cell.item.problem->work().mma_flops, seconds);
-    return cell.fixture.outputs_to_host();
   };
-  const HostOutputs first = run_over(kNanPattern);
+  run_over(kNanPattern);
+  const OutputCopies first = cell.fixture.copy_outputs();
   if (backend.trim) backend.trim();
   const bool on_host = cell.device.space == MemorySpace::kHost;
   const host::MemoryPeak peak;
   const std::size_t free_before = on_host ? 0 : gpu::free_bytes();
-  cell.verified = run_over(kLargePattern);
+  run_over(kLargePattern);
   const std::size_t free_after = on_host ? 0 : gpu::free_bytes();
   row.memory = {.inputs = cell.fixture.bytes(false),
                 .outputs = cell.fixture.bytes(true),
@@ -253,13 +254,14 @@ void Runner::verify(Cell& cell, CellRow& row) {
                 .hidden = peak.growth(),
                 .lower_bound = static_cast<std::size_t>(cell.item.problem->work().bytes)};
   if (!on_host) row.memory->hidden = free_before > free_after ? free_before - free_after : 0;
+  cell.verified = cell.fixture.copy_outputs();
 
   const auto incorrect = [&](const std::string& why) {
     row.status = Status::kIncorrect;
     row.reason = why;
   };
   Check check;
-  check.bit_stable = first == cell.verified;
+  check.bit_stable = same_bits(first.views(), cell.verified.views());
   if (const auto damage = cell.fixture.damage()) return incorrect(*damage);
   if (!cell.workspace.guards_intact()) return incorrect("wrote outside its workspace");
 
@@ -387,10 +389,10 @@ void Runner::time_graph(Cell& cell, CellRow& row, int count) {
 
 /// The output is the verified one, or, where bits may differ, at least right.
 bool Runner::leaves_verified_output(Cell& cell) {
-  const HostOutputs now = cell.fixture.outputs_to_host();
-  return now == cell.verified ||
+  const std::vector<OutputView> now = cell.fixture.outputs();
+  return same_bits(now, cell.verified.views()) ||
          (!cell.info.deterministic &&
-          compare_with_reference(now.views(), *data_.reference(), cell.numerics()).ok);
+          compare_with_reference(now, *data_.reference(), cell.numerics()).ok);
 }
 
 /// So must be that of the last timed sample.

@@ -208,6 +208,22 @@ def depth() -> list[Record]:
     return rows
 
 
+def depth_peers() -> list[Record]:
+    """Peers of those cells, one of which failed, and a network of another revision of the family."""
+    shape = {"N": 4, "S": 8, "B": 4, "T": 16384, "D": 2048}
+    rows = []
+    for backend, status, percent in (("torch_eager", "OK", 9.0), ("flash_attn_res", "CRASH", None)):
+        record = cell(backend, "bench", "shapes", shape, status, dtype="bf16", median_ns=4e6,
+                      dpartial="add", sources="stacked")
+        rows.append(record | {"op": "attnres_phase1", "sol": percent and {
+            "pct": percent, "bound": "memory", "limit_ns": percent * 4e4}})
+    for op in ("attnres_network", "attnres_network_bwd"):
+        record = cell("fused_simt", "bench", "shapes", {"L": 32, "S": 8, "B": 4, "T": 16384,
+                                                        "D": 2048}, dtype="bf16", median_ns=2e7)
+        rows.append(record | {"op": op, "sol": {"pct": 70.0, "bound": "memory", "limit_ns": 1.4e7}})
+    return rows
+
+
 def models() -> list[Record]:
     """A model whole, in a sliding window, and through an observation window."""
     shape = {"B": 1, "H": 32, "H_kv": 8, "M": 32768, "N": 32768, "D": 128}

@@ -105,8 +105,7 @@ __global__ void __launch_bounds__(attnres::kMergeThreads)
       for (int c = 0; c < kColumns; ++c) merged[c] = weights.other * merged[c] + weights.a * x[c];
       attnres::store_row_group<U, kRows>(place, p.out, token, i, merged);
     }
-    if (p.lse && thread == 0)
-      p.lse[token] = fmaxf(z, weights.l) + log1pf(expf(-fabsf(z - weights.l)));
+    if (p.lse && thread == 0) p.lse[token] = attnres::two_lse(z, weights.l);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -33,17 +34,26 @@ inline constexpr std::array<std::string_view, 2> kStoreNames = {"write", "add"};
 enum class Option : std::uint8_t { kOff, kOn };
 inline constexpr std::array<std::string_view, 2> kOptionNames = {"off", "on"};
 
+/// Whether the RMS norm of an output is written: not at all, instead of the output, or beside it.
+enum class OutputNorm : std::uint8_t { kOff, kInstead, kBoth };
+inline constexpr std::array<std::string_view, 3> kOutputNormNames = {"off", "instead", "both"};
+
 /// The fields that every operator of the family has.
-struct TokenProblem {
+struct PlaneProblem {
   std::int64_t B = 1;     ///< batch
   std::int64_t T = 1024;  ///< sequence length
   std::int64_t D = 2048;  ///< hidden width
   DType dtype = DType::kBF16;
+
+  std::int64_t tokens() const { return B * T; }
+};
+
+/// Those of operators that ask sources a query.
+struct TokenProblem : PlaneProblem {
   TypeChoice query_dtype = TypeChoice::kAuto;
   TypeChoice out_dtype = TypeChoice::kAuto;  ///< of the mixed values, and of their gradients
   double eps = 0x1p-20;                      ///< of the RMS norm of a source
 
-  std::int64_t tokens() const { return B * T; }
   DType query_type() const { return resolve(query_dtype, dtype); }
   DType out_type() const { return resolve(out_dtype, dtype); }
 };
@@ -61,6 +71,23 @@ void visit_types(Self& self, Visitor&& visit) {
   visit.choice("query_dtype", "of the queries; auto: dtype", self.query_dtype, kTypeChoiceNames);
   visit.choice("out_dtype", "of what is mixed; auto: dtype", self.out_dtype, kTypeChoiceNames);
   visit.real("eps", "added to the mean square of a source", self.eps);
+}
+
+/// The norm of an output, of operators that have one: normed = h rho gamma with
+/// rho = (|h|^2 / D + norm_eps)^(-1/2), where h has been rounded to the output's type, written or not.
+struct NormFields {
+  OutputNorm norm = OutputNorm::kOff;
+  double norm_eps = 0x1p-20;
+
+  bool has_norm() const { return norm != OutputNorm::kOff; }
+  bool has_out() const { return norm != OutputNorm::kInstead; }
+};
+
+template <class Self, class Visitor>
+void visit_norm(Self& self, Visitor&& visit) {
+  visit.choice("norm", "the output's RMS norm: off, instead of it, or both", self.norm,
+               kOutputNormNames);
+  visit.real("norm_eps", "added to the mean square of the output", self.norm_eps);
 }
 
 /// S queries read N sources.
@@ -90,7 +117,7 @@ struct Planes {
   DType dtype = DType::kF32;
 
   /// Plane n as a tensor [1, 1, tokens, D].
-  TensorView view(std::int64_t n, const TokenProblem&) const;
+  TensorView view(std::int64_t n, const PlaneProblem&) const;
 };
 
 /// One tensor of rows [planes, B, T, width], dense.
@@ -98,7 +125,7 @@ TensorSpec dense(std::string_view name,
                  TensorRole role,
                  DType dtype,
                  std::int64_t planes,
-                 const TokenProblem& p,
+                 const PlaneProblem& p,
                  std::int64_t width);
 /// One source plane [B, T, D] whose tokens are p.source_stride() apart.
 TensorSpec source_plane(const ReadProblem& p);
@@ -106,6 +133,9 @@ TensorSpec source_plane(const ReadProblem& p);
 TensorSpec queries(const TokenProblem& p, std::int64_t S);
 /// The queries' gradient [S, D] in fp32.
 TensorSpec query_gradient(const TokenProblem& p, std::int64_t S, Store store);
+/// The weight of the output's norm, gamma [D] in the queries' type, and its gradient in fp32.
+TensorSpec norm_weight(const TokenProblem& p);
+TensorSpec norm_weight_gradient(const TokenProblem& p, Store store);
 /// Appends N planes [B, T, D], one tensor or N of them.
 void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const ReadProblem& p);
 /// The planes that append_planes has specified at `first`, and moves `first` behind them.
@@ -114,12 +144,14 @@ Planes bind_planes(std::span<const TensorSpec> specs,
                    const ReadProblem& p,
                    std::size_t& first);
 
+Support validate_planes(const PlaneProblem& p);
 Support validate_tokens(const TokenProblem& p);
 Support validate_read(const ReadProblem& p);
+Support validate_norm(const NormFields& p);
 
 /// Bytes of `planes` planes of a type, and of `scalars` fp32 numbers a token.
-double plane_bytes(const TokenProblem& p, std::int64_t planes, DType dtype);
-double scalar_bytes(const TokenProblem& p, std::int64_t scalars);
+double plane_bytes(const PlaneProblem& p, std::int64_t planes, DType dtype);
+double scalar_bytes(const PlaneProblem& p, std::int64_t scalars);
 
 /// Bytes of the queries, and of their gradient: read too where it is added to.
 double query_bytes(const TokenProblem& p, std::int64_t S);
@@ -132,14 +164,28 @@ struct Reference {
     DType dtype = DType::kF32;
     bool is_gradient = false;  ///< the norm of its error is bounded too
   };
+  /// Sums over the elements of an output that are no NaN.
+  struct Squares {
+    double values = 0;
+    double errors = 0;
+  };
   std::vector<double> value;
   std::vector<float> error;
   std::vector<Output> outputs;
+  /// Where values and errors are when the GPU's oracle has left them there, and their squares; the
+  /// vectors above are empty then.
+  std::shared_ptr<const DeviceAnswer> on_device;
+  std::vector<Squares> squares_on_device;
 
   /// Zeros for every written tensor of `specs`; those from index `first_gradient` are gradients.
   Reference(std::span<const TensorSpec> specs, std::size_t first_gradient);
+  /// An answer to outputs_of(...) that stays on the GPU.
+  Reference(std::vector<Output> of, std::shared_ptr<const DeviceAnswer>, std::vector<Squares>);
+  static std::vector<Output> outputs_of(std::span<const TensorSpec>, std::size_t first_gradient);
+
   /// Where the elements of output `index` begin.
   std::size_t begin(std::size_t index) const { return index == 0 ? 0 : outputs[index - 1].end; }
+  Squares squares(std::size_t output) const;
   void set(std::size_t at, double exact, double bound) {
     value[at] = exact;
     error[at] = static_cast<float>(bound);
