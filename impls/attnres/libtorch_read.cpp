@@ -7,12 +7,12 @@
 
 namespace attn::attnres {
 
-std::int64_t torch_chunk(const TokenProblem& p, std::int64_t rows) {
+std::int64_t torch_chunk(const PlaneProblem& p, std::int64_t rows) {
   constexpr std::int64_t kFloats = std::int64_t{1} << 26;
   return std::clamp<std::int64_t>(kFloats / (rows * p.D), 1, std::max<std::int64_t>(p.tokens(), 1));
 }
 
-at::Tensor token_rows(const TensorView& view, MemorySpace space, const TokenProblem& p) {
+at::Tensor token_rows(const TensorView& view, MemorySpace space, const PlaneProblem& p) {
   return wrap(view, space).reshape({view.shape[0], p.tokens(), view.shape[3]});
 }
 

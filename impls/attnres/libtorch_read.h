@@ -7,10 +7,21 @@
 namespace attn::attnres {
 
 /// Tokens whose fp32 copies take about 256 MB, for `rows` rows a token.
-std::int64_t torch_chunk(const TokenProblem& p, std::int64_t rows);
+std::int64_t torch_chunk(const PlaneProblem& p, std::int64_t rows);
 
 /// Rows [first, first + count) of a dense tensor [planes, tokens, D] or of [tokens, D].
-at::Tensor token_rows(const TensorView& view, MemorySpace space, const TokenProblem& p);
+at::Tensor token_rows(const TensorView& view, MemorySpace space, const PlaneProblem& p);
+
+/// Rows of the tokens [first, first + count) of any dense tensor [tokens, width].
+struct TokenChunk {
+  const PlaneProblem& p;
+  std::int64_t first, count;
+  MemorySpace space;
+
+  at::Tensor operator()(const TensorView& view) const {
+    return token_rows(view, space, p)[0].narrow(0, first, count);
+  }
+};
 
 struct TorchRead {
   at::Tensor v;       ///< [tokens, N, D] fp32

@@ -34,11 +34,11 @@ __device__ inline void normalise_columns(float rho,
 }
 
 /// The gradient dh = rho g - c h of a token, g = gamma dnormed.
-struct NormGradient {
+struct NormBackward {
   float rho, c;
 
   /// From the sums of squares of h and of <g, h>.
-  __device__ static NormGradient of(float squares, float product, int D, float eps) {
+  __device__ static NormBackward of(float squares, float product, int D, float eps) {
     const float rho = reciprocal_rms(squares, D, eps);
     return {rho, rho * rho * rho * product / static_cast<float>(D)};
   }

@@ -7,10 +7,10 @@
 // Limit      memory: 3 rows a token, 5 with an update.
 // Rounding   fp32, one rounding of each output; the logit is that of the rounded sum.
 // Source     reference/attnres/README.md.
-#include <cmath>
 #include <cstdint>
 
 #include "impls/attnres/cpu_rows.h"
+#include "impls/attnres/two_weights.h"
 #include "reference/attnres_merge/contract.h"
 
 namespace attn::attnres_merge {
@@ -43,13 +43,11 @@ void merge_token(
   attnres::widen_row(read, element(tensors.read.data, out, first), out, p.D);
   const float z = static_cast<const float*>(tensors.z.data)[t];
   const float l = attnres::reciprocal_rms(b, p.D, p.eps) * attnres::dot(query, b, p.D);
-  const float a = 1 / (1 + std::exp(z - l));
-  const float other = 1 / (1 + std::exp(l - z));
-  for (std::int64_t d = 0; d < p.D; ++d) read[d] = other * read[d] + a * b[d];
+  const attnres::TwoWeights weights = attnres::two_weights(z, l);
+  for (std::int64_t d = 0; d < p.D; ++d) read[d] = weights.other * read[d] + weights.a * b[d];
   attnres::store_row(element(tensors.out.data, out, first), out, read, p.D, Store::kWrite);
   if (p.lse == attnres::Option::kOn)
-    static_cast<float*>(tensors.lse.data)[t] =
-        std::fmax(z, l) + std::log1p(std::exp(-std::abs(z - l)));
+    static_cast<float*>(tensors.lse.data)[t] = attnres::two_lse(z, l);
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {

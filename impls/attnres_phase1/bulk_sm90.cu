@@ -64,7 +64,8 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
   if (p.tokens() == 0) return launch;
   check_rows(p, t);
   const BulkKernel kernel = kernel_for(p.dtype);
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), config.shared_bytes});
+  launch.kernels.push_back(
+      {reinterpret_cast<const void*>(kernel), config.shared_bytes, bulk::kThreads});
   const std::int64_t groups = (p.tokens() + config.tokens - 1) / config.tokens;
   launch.enqueue = attnres::bulk_launch(kernel, arguments_of(p, t, config),
                                         {config.ranks, bulk::kThreads, config.shared_bytes}, groups)

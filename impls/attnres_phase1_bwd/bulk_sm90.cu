@@ -92,7 +92,8 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
     const BulkKernel kernel =
         p.dtype == DType::kF16 ? bulk_kernel_f16(layout) : bulk_kernel_bf16(layout);
     const auto shared_bytes = static_cast<std::size_t>(layout.memory.bytes);
-    launch.kernels.push_back({reinterpret_cast<const void*>(kernel), shared_bytes});
+    launch.kernels.push_back(
+        {reinterpret_cast<const void*>(kernel), shared_bytes, 32 * layout.warps});
     gradients = attnres::bulk_launch(kernel, arguments_of(p, t, layout, partials),
                                      {layout.ranks, 32 * layout.warps, shared_bytes},
                                      most_clusters(p, layout, device));

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <utility>
 
 namespace attn::attnres {
 
@@ -20,7 +21,7 @@ ReadProblem one_query(const SourceProblem& p) {
   return read;
 }
 
-TensorView Planes::view(std::int64_t n, const TokenProblem& p) const {
+TensorView Planes::view(std::int64_t n, const PlaneProblem& p) const {
   return {data[static_cast<std::size_t>(n)], dtype, {1, 1, p.tokens(), p.D}, {0, 0, stride, 1}};
 }
 
@@ -28,7 +29,7 @@ TensorSpec dense(std::string_view name,
                  TensorRole role,
                  DType dtype,
                  std::int64_t planes,
-                 const TokenProblem& p,
+                 const PlaneProblem& p,
                  std::int64_t width) {
   return {.name = name,
           .role = role,
@@ -119,12 +120,17 @@ void bind_specs(const std::vector<BoundSpec>& tensors,
   for (const BoundSpec& tensor : tensors) *tensor.view = tensor.spec.bind(storage[first++]);
 }
 
-Support validate_tokens(const TokenProblem& p) {
+Support validate_planes(const PlaneProblem& p) {
   constexpr std::int64_t kMaxTokens = std::int64_t{1} << 40;
   if (p.B < 0 || p.T < 0) return Support::no("B and T must be at least 0");
   if (p.D < 1 || p.D > kMaxWidth) return Support::no("D must be between 1 and 16384");
   if (p.B > kMaxTokens || p.T > kMaxTokens / std::max<std::int64_t>(p.B, 1))
     return Support::no("B * T must be at most 2^40");
+  return Support::yes();
+}
+
+Support validate_tokens(const TokenProblem& p) {
+  if (Support planes = validate_planes(p); !planes) return planes;
   if (!(p.eps > 0)) return Support::no("eps must be above 0");
   return Support::yes();
 }
@@ -147,12 +153,12 @@ Support validate_norm(const NormFields& p) {
   return Support::yes();
 }
 
-double plane_bytes(const TokenProblem& p, std::int64_t planes, DType dtype) {
+double plane_bytes(const PlaneProblem& p, std::int64_t planes, DType dtype) {
   return static_cast<double>(planes) * static_cast<double>(p.tokens()) * static_cast<double>(p.D) *
          static_cast<double>(size_of(dtype));
 }
 
-double scalar_bytes(const TokenProblem& p, std::int64_t scalars) {
+double scalar_bytes(const PlaneProblem& p, std::int64_t scalars) {
   return static_cast<double>(scalars) * static_cast<double>(p.tokens()) * sizeof(float);
 }
 
@@ -164,15 +170,38 @@ double query_gradient_bytes(const TokenProblem& p, std::int64_t S, Store store) 
   return static_cast<double>(S * p.D) * sizeof(float) * (store == Store::kAdd ? 2 : 1);
 }
 
-Reference::Reference(std::span<const TensorSpec> specs, std::size_t first_gradient) {
+std::vector<Reference::Output> Reference::outputs_of(std::span<const TensorSpec> specs,
+                                                     std::size_t first_gradient) {
+  std::vector<Output> outputs;
   std::size_t elements = 0;
   for (std::size_t i = 0; i < specs.size(); ++i) {
     if (!is_written(specs[i].role)) continue;
     elements += static_cast<std::size_t>(specs[i].elements());
     outputs.push_back({elements, specs[i].dtype, i >= first_gradient});
   }
-  value.resize(elements);
-  error.resize(elements);
+  return outputs;
+}
+
+Reference::Reference(std::span<const TensorSpec> specs, std::size_t first_gradient)
+    : outputs(outputs_of(specs, first_gradient)) {
+  value.resize(outputs.back().end);
+  error.resize(outputs.back().end);
+}
+
+Reference::Reference(std::vector<Output> of,
+                     std::shared_ptr<const DeviceAnswer> answer,
+                     std::vector<Squares> squares)
+    : outputs(std::move(of)), on_device(std::move(answer)), squares_on_device(std::move(squares)) {}
+
+Reference::Squares Reference::squares(std::size_t output) const {
+  if (on_device) return squares_on_device[output];
+  Squares sums;
+  for (std::size_t i = begin(output); i < outputs[output].end; ++i) {
+    if (std::isnan(value[i])) continue;
+    sums.values += value[i] * value[i];
+    sums.errors += double{error[i]} * error[i];
+  }
+  return sums;
 }
 
 double tolerance(const Reference& reference, std::size_t index, NumericsClass numerics) {
@@ -187,19 +216,13 @@ double tolerance(const Reference& reference, std::size_t index, NumericsClass nu
 double norm_tolerance(const Reference& reference, std::size_t output) {
   const Reference::Output& own = reference.outputs[output];
   if (!own.is_gradient) return std::numeric_limits<double>::infinity();
-  double values = 0;
-  double errors = 0;
-  for (std::size_t i = reference.begin(output); i < own.end; ++i) {
-    if (std::isnan(reference.value[i])) continue;
-    values += reference.value[i] * reference.value[i];
-    errors += double{reference.error[i]} * reference.error[i];
-  }
+  const Reference::Squares squares = reference.squares(output);
   // The rounding of 16-bit results is uniform in half an ulp: its norm is 0.3 to 0.6 of the largest.
   const double share =
       own.dtype == DType::kF32 ? 168 * unit_roundoff(DType::kF32) : 0.75 * unit_roundoff(own.dtype);
   const double subnormal =
       half_subnormal(own.dtype) * std::sqrt(static_cast<double>(own.end - reference.begin(output)));
-  return std::max(share * std::sqrt(values), std::sqrt(errors)) + subnormal;
+  return std::max(share * std::sqrt(squares.values), std::sqrt(squares.errors)) + subnormal;
 }
 
 }  // namespace attn::attnres

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <type_traits>
@@ -39,16 +40,21 @@ enum class OutputNorm : std::uint8_t { kOff, kInstead, kBoth };
 inline constexpr std::array<std::string_view, 3> kOutputNormNames = {"off", "instead", "both"};
 
 /// The fields that every operator of the family has.
-struct TokenProblem {
+struct PlaneProblem {
   std::int64_t B = 1;     ///< batch
   std::int64_t T = 1024;  ///< sequence length
   std::int64_t D = 2048;  ///< hidden width
   DType dtype = DType::kBF16;
+
+  std::int64_t tokens() const { return B * T; }
+};
+
+/// Those of operators that ask sources a query.
+struct TokenProblem : PlaneProblem {
   TypeChoice query_dtype = TypeChoice::kAuto;
   TypeChoice out_dtype = TypeChoice::kAuto;  ///< of the mixed values, and of their gradients
   double eps = 0x1p-20;                      ///< of the RMS norm of a source
 
-  std::int64_t tokens() const { return B * T; }
   DType query_type() const { return resolve(query_dtype, dtype); }
   DType out_type() const { return resolve(out_dtype, dtype); }
 };
@@ -121,7 +127,7 @@ struct Planes {
   DType dtype = DType::kF32;
 
   /// Plane n as a tensor [1, 1, tokens, D].
-  TensorView view(std::int64_t n, const TokenProblem&) const;
+  TensorView view(std::int64_t n, const PlaneProblem&) const;
 };
 
 /// One tensor of rows [planes, B, T, width], dense.
@@ -129,7 +135,7 @@ TensorSpec dense(std::string_view name,
                  TensorRole role,
                  DType dtype,
                  std::int64_t planes,
-                 const TokenProblem& p,
+                 const PlaneProblem& p,
                  std::int64_t width);
 /// One source plane [B, T, D] whose tokens are p.source_stride() apart.
 TensorSpec source_plane(const SourceProblem& p);
@@ -159,14 +165,15 @@ void bind_specs(const std::vector<BoundSpec>& tensors,
                 std::span<void* const> storage,
                 std::size_t& first);
 
+Support validate_planes(const PlaneProblem& p);
 Support validate_tokens(const TokenProblem& p);
 Support validate_sources(const SourceProblem& p);
 Support validate_read(const ReadProblem& p);
 Support validate_norm(const NormFields& p);
 
 /// Bytes of `planes` planes of a type, and of `scalars` fp32 numbers a token.
-double plane_bytes(const TokenProblem& p, std::int64_t planes, DType dtype);
-double scalar_bytes(const TokenProblem& p, std::int64_t scalars);
+double plane_bytes(const PlaneProblem& p, std::int64_t planes, DType dtype);
+double scalar_bytes(const PlaneProblem& p, std::int64_t scalars);
 
 /// Bytes of the queries, and of their gradient: read too where it is added to.
 double query_bytes(const TokenProblem& p, std::int64_t S);
@@ -179,14 +186,28 @@ struct Reference {
     DType dtype = DType::kF32;
     bool is_gradient = false;  ///< the norm of its error is bounded too
   };
+  /// Sums over the elements of an output that are no NaN.
+  struct Squares {
+    double values = 0;
+    double errors = 0;
+  };
   std::vector<double> value;
   std::vector<float> error;
   std::vector<Output> outputs;
+  /// Where values and errors are when the GPU's oracle has left them there, and their squares; the
+  /// vectors above are empty then.
+  std::shared_ptr<const DeviceAnswer> on_device;
+  std::vector<Squares> squares_on_device;
 
   /// Zeros for every written tensor of `specs`; those from index `first_gradient` are gradients.
   Reference(std::span<const TensorSpec> specs, std::size_t first_gradient);
+  /// An answer to outputs_of(...) that stays on the GPU.
+  Reference(std::vector<Output> of, std::shared_ptr<const DeviceAnswer>, std::vector<Squares>);
+  static std::vector<Output> outputs_of(std::span<const TensorSpec>, std::size_t first_gradient);
+
   /// Where the elements of output `index` begin.
   std::size_t begin(std::size_t index) const { return index == 0 ? 0 : outputs[index - 1].end; }
+  Squares squares(std::size_t output) const;
   void set(std::size_t at, double exact, double bound) {
     value[at] = exact;
     error[at] = static_cast<float>(bound);

@@ -1,6 +1,4 @@
 // The merge in fp64, token by token.
-#include <cmath>
-
 #include "reference/attnres/merge.h"
 #include "reference/attnres/mix.h"
 #include "reference/attnres_merge/contract.h"
@@ -26,11 +24,8 @@ attnres::Reference AttnResMerge::oracle(const Problem& p, const Tensors& tensors
     const auto first = static_cast<std::size_t>(t * p.D);
     const std::size_t sums = reference.begin(reference.outputs.size() - 1);
     for (std::size_t d = 0; d < b.size(); ++d) {
-      const double error =
-          merge.error * merge.a * merge.other * std::abs(b[d] - read[d]) +
-          8 * attnres::kRoundoff * (merge.a * std::abs(b[d]) + merge.other * std::abs(read[d])) +
-          attnres::kSmallest * (std::abs(b[d]) + std::abs(read[d]));
-      reference.set(first + d, merge.other * read[d] + merge.a * b[d], error);
+      const attnres::Dot out = attnres::mixed(merge, read[d], b[d]);
+      reference.set(first + d, out.value, out.error);
       if (updates) reference.set(sums + first + d, b[d], 0);
     }
     if (p.lse == attnres::Option::kOn)
