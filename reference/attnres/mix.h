@@ -2,6 +2,8 @@
 // backward.
 #pragma once
 
+#include <span>
+
 #include "reference/attnres/output_norm.h"
 #include "reference/attnres/read.h"
 
@@ -12,6 +14,13 @@ struct Mix {
   BoundedRow out;  ///< before it is rounded; exact of one source
 };
 Mix mix(const Row& query, const TokenSources& sources);
+
+/// Those of all queries and tokens on the GPU, with their normalisers where `specs` has a second output; in
+/// builds with CUDA.
+Reference read_on_device(const ReadProblem& p,
+                         const Planes& v,
+                         const TensorView& wt,
+                         std::span<const TensorSpec> specs);
 
 /// v + update, rounded to the sources' type as every backend rounds it.
 Row rounded_sum(const Row& v, const Row& update, DType dtype);

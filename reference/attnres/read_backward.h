@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 
 #include "reference/attnres/gradients.h"
 #include "reference/attnres/output_norm.h"
@@ -18,5 +19,11 @@ void read_backward(const ReadGradients& p,
                    const GradientTensors& tensors,
                    const OutputGradients& gradients,
                    Reference& reference);
+
+/// The same on the GPU, of dout [S, B, T, D] and with no other outputs; in builds with CUDA.
+Reference read_backward_on_device(const ReadGradients& p,
+                                  const GradientTensors& tensors,
+                                  const TensorView& dout,
+                                  std::span<const TensorSpec> specs);
 
 }  // namespace attn::attnres

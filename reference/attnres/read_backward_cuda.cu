@@ -1,16 +1,13 @@
-// The backward of phase 1 in fp64 on the GPU: the definitions of oracle.cpp. A warp an inner product, a
-// thread a softmax's gradient, a thread an element of a source's gradient.
+// The backward of a read in fp64 on the GPU: the definitions of read_backward.cpp. A warp an inner product,
+// a thread a softmax's gradient, a thread an element of a source's gradient.
 #include <array>
-#include <optional>
 #include <utility>
 
 #include "reference/attnres/oracle_device.cuh"
-#include "reference/attnres_phase1_bwd/contract.h"
+#include "reference/attnres/read_backward.h"
 
-namespace attn {
+namespace attn::attnres {
 namespace {
-
-using namespace attnres;
 
 struct Job {
   ReadJob read;
@@ -131,9 +128,10 @@ __global__ void __launch_bounds__(kOracleThreads)
 
 }  // namespace
 
-std::optional<Reference> AttnResPhase1Bwd::oracle_on_device(const Problem& p,
-                                                            const Tensors& tensors) {
-  const std::vector<TensorSpec> specs = tensor_specs(p);
+Reference read_backward_on_device(const ReadGradients& p,
+                                  const GradientTensors& tensors,
+                                  const TensorView& dout,
+                                  std::span<const TensorSpec> specs) {
   OwnedAnswer answer(specs, 0);
   const DeviceRead read(p, tensors.v, tensors.wt);
   const std::int64_t reads = p.tokens() * p.S * p.N;
@@ -142,7 +140,7 @@ std::optional<Reference> AttnResPhase1Bwd::oracle_on_device(const Problem& p,
   const DeviceArray<Dot> shares(reads);
   const DeviceArray<Dot> k(p.tokens() * p.N);
   const Job job{.read = read.job(),
-                .dout = tensors.dout,
+                .dout = dout,
                 .dlse = tensors.dlse,
                 .c = c.get(),
                 .g = g.get(),
@@ -175,4 +173,4 @@ std::optional<Reference> AttnResPhase1Bwd::oracle_on_device(const Problem& p,
   return std::move(answer).finish();
 }
 
-}  // namespace attn
+}  // namespace attn::attnres

@@ -1,17 +1,15 @@
-// Phase 1 in fp64 on the GPU: the definitions of oracle.cpp, a thread an element of the output.
-#include <optional>
+// Reads in fp64 on the GPU: the definitions of mix.cpp, a thread an element of the output.
 #include <utility>
 
+#include "reference/attnres/mix.h"
 #include "reference/attnres/oracle_device.cuh"
-#include "reference/attnres_phase1/contract.h"
 
-namespace attn {
+namespace attn::attnres {
 namespace {
 
-using namespace attnres;
-
 /// Element d of output [s, t].
-__global__ void __launch_bounds__(kOracleThreads) mix(const ReadJob job, const AnswerWriter out) {
+__global__ void __launch_bounds__(kOracleThreads)
+    mix_element(const ReadJob job, const AnswerWriter out) {
   const std::int64_t i = thread_index();
   if (i >= job.S * job.tokens * job.D) return;
   const std::int64_t d = i % job.D;
@@ -39,17 +37,22 @@ __global__ void __launch_bounds__(kOracleThreads)
 
 }  // namespace
 
-std::optional<Reference> AttnResPhase1::oracle_on_device(const Problem& p, const Tensors& tensors) {
-  const std::vector<TensorSpec> specs = tensor_specs(p);
+Reference read_on_device(const ReadProblem& p,
+                         const Planes& v,
+                         const TensorView& wt,
+                         std::span<const TensorSpec> specs) {
   OwnedAnswer answer(specs, specs.size());
-  const DeviceRead read(p, tensors.v, tensors.wt);
+  const DeviceRead read(p, v, wt);
   if (p.tokens() > 0) {
-    mix<<<ctas_for(p.S * p.tokens() * p.D), kOracleThreads>>>(read.job(), answer.output(0));
+    mix_element<<<ctas_for(p.S * p.tokens() * p.D), kOracleThreads>>>(read.job(), answer.output(0));
     CUDA_CHECK_LAUNCH();
+  }
+  const bool has_lse = Reference::outputs_of(specs, specs.size()).size() > 1;
+  if (has_lse && p.tokens() > 0) {
     normalise<<<ctas_for(p.S * p.tokens()), kOracleThreads>>>(read.job(), answer.output(1));
     CUDA_CHECK_LAUNCH();
   }
   return std::move(answer).finish();
 }
 
-}  // namespace attn
+}  // namespace attn::attnres
