@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "harness/block_json.h"
@@ -14,15 +16,13 @@ namespace {
 
 std::vector<std::string> worker_arguments(const Arms& arms,
                                           const Machine& machine,
-                                          const ArmOptions& options,
-                                          Arm first) {
+                                          const ArmOptions& options) {
   std::vector<std::string> words = {"compare",
                                     std::string(arms.a.backend_id()),
                                     std::string(arms.b.backend_id()),
                                     "--op",
                                     std::string(arms.a.op->name()),
                                     "--serve",
-                                    std::string(name_of(first)),
                                     "--device",
                                     machine.gpu ? "cuda" : "cpu",
                                     "--cache",
@@ -47,31 +47,75 @@ int gravity(const Json& row) {
   return status == name_of(Status::kIncorrect) ? 4 : 3;
 }
 
+Json receive_from(Child& child, double timeout_s) {
+  Json message = Json::parse(child.receive(timeout_s), nullptr, /*allow_exceptions=*/false);
+  if (message.is_discarded()) throw ProcessFailure(Status::kCrash, "its answer cannot be read");
+  return message;
+}
+
+/// The processes of one cell. Starting them costs libraries and a context each, while nothing is timed
+/// yet: a batch starts at once.
+class Workers {
+ public:
+  Workers(const ArmOptions& options, std::vector<std::string> arguments, std::size_t batch)
+      : options_(options), arguments_(std::move(arguments)), batch_(batch) {}
+  /// They end together too, those that never began among them.
+  ~Workers() {
+    for (const auto& child : children_) child->hang_up();
+  }
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+
+  /// The next one, which has not begun.
+  Child& next() {
+    if (next_ == children_.size()) start();
+    return *children_[next_++];
+  }
+
+ private:
+  void start() {
+    for (std::size_t i = 0; i < batch_; ++i)
+      children_.push_back(std::make_unique<Child>(options_.worker, arguments_));
+    for (std::size_t i = next_; i < children_.size(); ++i) {
+      if (!receive_from(*children_[i], options_.timeout_s).contains("started"))
+        throw ProcessFailure(Status::kCrash, "its first words are no start");
+    }
+  }
+
+  const ArmOptions& options_;
+  std::vector<std::string> arguments_;
+  std::size_t batch_;
+  std::vector<std::unique_ptr<Child>> children_;
+  std::size_t next_ = 0;
+};
+
+/// One process at work. What it learns for the next is in `measured` and `known`.
 class Worker {
  public:
-  Worker(const ArmOptions& options,
-         const std::vector<std::string>& arguments,
-         ArmsMeasured& measured)
-      : child_(options.worker, arguments), timeout_s_(options.timeout_s), measured_(measured) {
-    const Json hello = receive();
+  Worker(Child& child, Arm first, double timeout_s, ArmsMeasured& measured, Json& known)
+      : child_(child), timeout_s_(timeout_s), measured_(measured), known_(known) {
+    const bool settles = measured.flags.count(std::string(kClockUnsteady)) == 0;
+    child_.send(line_of({{"first", name_of(first)}, {"settles", settles}, {"known", known}}));
+    const Json hello = receive_from(child_, timeout_s_);
     if (!hello.contains("ready")) take_rows(hello);
   }
 
   Block next() {
+    if (!since_) since_ = Clock::now();
     child_.send("block");
-    return block_from_json(receive());
+    return block_from_json(receive_from(child_, timeout_s_));
+  }
+  bool brief() const {
+    constexpr std::chrono::milliseconds kBrief(400);
+    return since_ && Clock::now() - *since_ < kBrief;
   }
   void close() {
     child_.send("end");
-    take_rows(receive());
+    take_rows(receive_from(child_, timeout_s_));
   }
 
  private:
-  Json receive() {
-    Json message = Json::parse(child_.receive(timeout_s_), nullptr, /*allow_exceptions=*/false);
-    if (message.is_discarded()) throw ProcessFailure(Status::kCrash, "its answer cannot be read");
-    return message;
-  }
+  using Clock = std::chrono::steady_clock;
 
   /// Keeps the worker's last message; throws when an arm did not pass.
   void take_rows(const Json& message) {
@@ -79,6 +123,7 @@ class Worker {
     const Json& b = message.at("b");
     measured_.rows = {a, b};
     for (const Json& flag : message.at("flags")) measured_.flags.insert(flag);
+    if (message.contains("known")) known_ = message["known"];
     const Json& worst = gravity(b) > gravity(a) ? b : a;
     if (gravity(worst) == 1) measured_.status = Status::kUnchecked;
     if (gravity(worst) <= 1) return;
@@ -91,9 +136,11 @@ class Worker {
                                                 : worst["status"].get<std::string>()));
   }
 
-  Child child_;
+  Child& child_;
   double timeout_s_;
   ArmsMeasured& measured_;
+  Json& known_;
+  std::optional<Clock::time_point> since_;  // its first block
 };
 
 }  // namespace
@@ -102,15 +149,19 @@ ArmsMeasured measure_arms(const Arms& arms,
                           const Machine& machine,
                           const ArmOptions& options,
                           const Level& level,
-                          const std::function<bool()>& out_of_time) {
+                          const OutOfTime& out_of_time) {
+  const auto start = std::chrono::steady_clock::now();
   ArmsMeasured measured;
-  const OpenProcess open = [&](Arm first) {
-    auto worker = std::make_shared<Worker>(options, worker_arguments(arms, machine, options, first),
-                                           measured);
-    return BlockProcess{.next = [worker] { return worker->next(); },
-                        .close = [worker] { worker->close(); }};
-  };
+  Json known = Json::object();
   try {
+    Workers workers(options, worker_arguments(arms, machine, options), level.processes);
+    const OpenProcess open = [&](Arm first) {
+      auto worker =
+          std::make_shared<Worker>(workers.next(), first, options.timeout_s, measured, known);
+      return BlockProcess{.next = [worker] { return worker->next(); },
+                          .close = [worker] { worker->close(); },
+                          .brief = [worker] { return worker->brief(); }};
+    };
     measured.gathered = gather(level, open, out_of_time);
   } catch (const ProcessFailure& failure) {
     measured.status = failure.status();
@@ -119,6 +170,8 @@ ArmsMeasured measure_arms(const Arms& arms,
     measured.status = Status::kCrash;
     measured.reason = error.what();
   }
+  measured.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return measured;
 }
 

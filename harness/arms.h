@@ -28,9 +28,11 @@ struct ArmOptions {
   std::string worker = "/proc/self/exe";  ///< the program that serves arms
 };
 
-/// The worker: verifies both arms over the same tensors, measures a block for every line on standard
-/// input, verifies again when the input ends. Writes JSON lines to standard output.
-void serve_arms(const Arms& arms, const Machine& machine, const ArmOptions& options, Arm first);
+/// The worker. Says when it has started, and touches neither memory nor kernels of the GPU before it is
+/// told to begin; then verifies both arms over the same tensors, warms them up, measures a block for
+/// every line on standard input, verifies again and ends with its input. Writes JSON lines to standard
+/// output.
+void serve_arms(const Arms& arms, const Machine& machine, const ArmOptions& options);
 
 /// What several fresh workers measured. Where `status` is not OK or UNCHECKED, `reason` says which
 /// arm failed and how, and there are no blocks.
@@ -38,15 +40,18 @@ struct ArmsMeasured {
   Status status = Status::kOk;
   std::optional<std::string> reason;
   Gathered gathered;
+  double seconds = 0;      ///< that it took
   std::vector<Json> rows;  ///< the cell rows of A and of B, of the last worker that gave them
   std::set<std::string> flags;
 };
 
-/// Drives workers.
+/// Drives workers: as many as the level wants are started together, and work one after the other. What
+/// one of them has found right, bit by bit, the next need not ask the oracle about; and where the clock
+/// did not settle in one, the next waits for it no longer than a look at it takes.
 ArmsMeasured measure_arms(const Arms& arms,
                           const Machine& machine,
                           const ArmOptions& options,
                           const Level& level,
-                          const std::function<bool()>& out_of_time);
+                          const OutOfTime& out_of_time);
 
 }  // namespace attn

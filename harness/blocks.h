@@ -32,6 +32,8 @@ using TakeGroup = std::function<Group(Arm)>;
 
 /// Flag of a comparison that the hardware slowed down; it decides nothing.
 inline constexpr std::string_view kHardwareSlowdown = "hw_slowdown";
+/// Flag of one whose clock did not settle in the time that a warm-up may take.
+inline constexpr std::string_view kClockUnsteady = "clock_unsteady";
 
 struct Block {
   Arm first = Arm::kA;

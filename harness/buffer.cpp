@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -11,6 +12,8 @@
 
 namespace attn {
 namespace {
+
+using Clock = std::chrono::steady_clock;
 
 constexpr std::uint32_t kGuardPattern = 0xC5A3C5A3u;
 
@@ -34,7 +37,9 @@ void copy_out(MemorySpace space, void* to, const void* from, std::size_t bytes) 
 Buffer::Buffer(MemorySpace space, std::size_t bytes)
     : space_(space), bytes_(bytes), padded_((bytes + 3) / 4 * 4) {
   const std::size_t total = padded_ + 2 * kGuardBytes;
+  const Clock::time_point start = Clock::now();
   base_ = static_cast<char*>(on_device(space) ? gpu::allocate(total) : host::allocate(total));
+  allocation_ns_ = std::chrono::duration<double, std::nano>(Clock::now() - start).count();
   fill(space_, base_, kGuardBytes, kGuardPattern);
   fill(space_, base_ + kGuardBytes + padded_, kGuardBytes, kGuardPattern);
 }
@@ -47,6 +52,7 @@ Buffer::Buffer(Buffer&& other) noexcept
     : space_(other.space_),
       bytes_(other.bytes_),
       padded_(other.padded_),
+      allocation_ns_(other.allocation_ns_),
       base_(std::exchange(other.base_, nullptr)) {}
 
 void Buffer::poison(std::uint32_t pattern) const { fill(space_, data(), padded_, pattern); }
@@ -69,6 +75,16 @@ std::vector<std::byte> Buffer::to_host() const {
   std::vector<std::byte> copy(bytes_);
   copy_out(space_, copy.data(), data(), bytes_);
   return copy;
+}
+
+Buffer Buffer::copy() const {
+  Buffer other(space_, bytes_);
+  if (on_device(space_)) {
+    gpu::copy_to_device(other.data(), data(), padded_);
+  } else {
+    std::memcpy(other.data(), data(), padded_);
+  }
+  return other;
 }
 
 }  // namespace attn

@@ -17,14 +17,23 @@ constexpr double kCpuFlops = 1e11;
 
 bool has_padding(const TensorSpec& spec) { return spec.storage_elements != spec.elements(); }
 
+OutputView view_of(const TensorSpec& spec, const Buffer& buffer) {
+  return {spec.label(), buffer.data(), spec.dtype, static_cast<std::size_t>(spec.elements()),
+          buffer.space()};
+}
+
 }  // namespace
 
-std::vector<OutputView> HostOutputs::views() const {
+std::vector<OutputView> OutputCopies::views() const {
   std::vector<OutputView> views;
-  for (std::size_t i = 0; i < specs.size(); ++i)
-    views.push_back({specs[i].label(), bytes[i].data(), specs[i].dtype,
-                     static_cast<std::size_t>(specs[i].elements())});
+  for (std::size_t i = 0; i < specs.size(); ++i) views.push_back(view_of(specs[i], buffers[i]));
   return views;
+}
+
+std::uint64_t OutputCopies::hash() const {
+  std::uint64_t state = fnv1a("");
+  for (const Buffer& one : buffers) state = fnv1a(hex(one.hash()), state);
+  return state;
 }
 
 Fixture::Fixture(const PlanItem& item, MemorySpace space, std::uint64_t seed)
@@ -95,14 +104,22 @@ std::vector<void*> Fixture::pointers() const {
   return pointers;
 }
 
-HostOutputs Fixture::outputs_to_host() const {
-  HostOutputs outputs;
+std::vector<OutputView> Fixture::outputs() const {
+  std::vector<OutputView> views;
+  for (std::size_t i = 0; i < specs_.size(); ++i) {
+    if (is_written(specs_[i].role)) views.push_back(view_of(specs_[i], buffers_[i]));
+  }
+  return views;
+}
+
+OutputCopies Fixture::copy_outputs() const {
+  OutputCopies copies;
   for (std::size_t i = 0; i < specs_.size(); ++i) {
     if (!is_written(specs_[i].role)) continue;
-    outputs.specs.push_back(specs_[i]);
-    outputs.bytes.push_back(buffers_[i].to_host());
+    copies.specs.push_back(specs_[i]);
+    copies.buffers.push_back(buffers_[i].copy());
   }
-  return outputs;
+  return copies;
 }
 
 std::size_t Fixture::bytes(bool outputs) const {
@@ -111,6 +128,12 @@ std::size_t Fixture::bytes(bool outputs) const {
     if (is_written(specs_[i].role) == outputs) sum += buffers_[i].bytes();
   }
   return sum;
+}
+
+std::uint64_t Fixture::inputs_hash() const {
+  std::uint64_t state = fnv1a("");
+  for (const std::uint64_t one : hashes_) state = fnv1a(hex(one), state);
+  return state;
 }
 
 std::optional<std::string> Fixture::damage() const {

@@ -16,13 +16,14 @@
 
 namespace attn {
 
-/// Copies of the outputs on the host, in the order of tensor_specs.
-struct HostOutputs {
+/// Copies of the outputs in their memory space, in the order of tensor_specs.
+struct OutputCopies {
   std::vector<TensorSpec> specs;
-  std::vector<std::vector<std::byte>> bytes;
+  std::vector<Buffer> buffers;
 
   std::vector<OutputView> views() const;
-  friend bool operator==(const HostOutputs& a, const HostOutputs& b) { return a.bytes == b.bytes; }
+  /// Of all their bits.
+  std::uint64_t hash() const;
 };
 
 /// Inputs and outputs of a problem in one memory space, in the order of its tensor_specs.
@@ -43,8 +44,12 @@ class Fixture {
   bool accumulates() const;
 
   std::vector<void*> pointers() const;
-  HostOutputs outputs_to_host() const;
+  /// The outputs where they lie, and copies of them.
+  std::vector<OutputView> outputs() const;
+  OutputCopies copy_outputs() const;
   std::size_t bytes(bool outputs) const;
+  /// Of all inputs that no run writes, as they were filled; padding counts.
+  std::uint64_t inputs_hash() const;
   /// One sentence when an input or a guard band changed since the last reset or poison.
   std::optional<std::string> damage() const;
 

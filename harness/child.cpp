@@ -66,6 +66,8 @@ Child::~Child() {
 
 void Child::send(const std::string& line) const { send_line(socket_, line); }
 
+void Child::hang_up() const { ::shutdown(socket_, SHUT_RDWR); }
+
 std::string Child::receive(double timeout_s) {
   using Clock = std::chrono::steady_clock;
   const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(

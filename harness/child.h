@@ -35,6 +35,8 @@ class Child {
 
   /// Writes a line; a child that is gone is found out by `receive`.
   void send(const std::string& line) const;
+  /// Ends its standard input; a child that reads on ends by itself, without being waited for.
+  void hang_up() const;
   /// The next line of its output. Throws ProcessFailure after `timeout_s` or when the output ends.
   std::string receive(double timeout_s);
 

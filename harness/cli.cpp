@@ -46,7 +46,7 @@ struct CompareFlags {
   std::string b;
   std::string level = "provisional";
   std::string cache = "cold";
-  std::string serve;     // the worker's starting arm
+  bool serve = false;    // as a worker
   std::string of_suite;  // the suite that the worker's cell stands in
 };
 
@@ -117,16 +117,16 @@ void add_compare_flags(CLI::App& command, CompareFlags& flags) {
   command.add_option("--cache", flags.cache, "cold or hot")->check(CLI::IsMember({"cold", "hot"}));
   command
       .add_option("--cell-seconds", flags.options.cell_seconds,
-                  "time that a cell may take to become precise (default 60)")
+                  "time that a cell may take to become precise (default 60); its minimum it gets")
       ->check(CLI::PositiveNumber);
   command
       .add_option("--timeout", flags.options.arms.timeout_s,
                   "seconds that an arm may take for a block or its verification (default 300)")
       ->check(CLI::PositiveNumber);
+  command.add_flag("--calibrate", flags.options.calibrate,
+                   "measure A against A at the claim level: later sessions take delta from it");
   command.add_flag("--strict", flags.options.strict, "undecided or noisy ends with exit code 4");
-  command.add_option("--serve", flags.serve, "starting arm of a worker")
-      ->check(CLI::IsMember({"A", "B"}))
-      ->group("");
+  command.add_flag("--serve", flags.serve)->group("");
   command.add_option("--of-suite", flags.of_suite, "suite of a worker's cell")->group("");
   add_selection_flags(command, flags.sweep);
 }
@@ -223,15 +223,17 @@ int run_comparison(CompareFlags& flags) {
   if (only_printed(sweep, plan)) return kExitOk;
   const Machine machine = machine_of(sweep);
   CompareOptions& options = flags.options;
-  options.level = flags.level == kClaim.name ? kClaim : kProvisional;
+  if (options.calibrate && flags.a != flags.b)
+    throw UsageError("--calibrate compares a backend with itself: name it twice");
+  options.level = flags.level == kClaim.name || options.calibrate ? kClaim : kProvisional;
   options.arms.cold = flags.cache == "cold";
   options.arms.seed = sweep.options.runner.seed;
   options.arms.cell_limit_s = sweep.options.runner.cell_limit_s;
-  if (!flags.serve.empty()) {
+  if (flags.serve) {
     Arms arms{plan[0], plan[0]};
     arms.a.suite = arms.b.suite = flags.of_suite;
     arms.b.backend = backend_b;
-    serve_arms(arms, machine, options.arms, flags.serve == "A" ? Arm::kA : Arm::kB);
+    serve_arms(arms, machine, options.arms);
     return kNoRegression;
   }
   options.out = sweep.options.out;

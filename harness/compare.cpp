@@ -6,11 +6,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
 
+#include "harness/calibration.h"
 #include "harness/ceilings.h"
+#include "harness/compare_cost.h"
 #include "harness/compare_row.h"
 #include "harness/progress.h"
 #include "harness/sentinel.h"
@@ -25,6 +28,13 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// What a cell's time grows with: operators without products move bytes. On the machines at hand a byte
+/// takes about as long as 200 flops.
+double amount_of(const Arms& arms) {
+  const Work work = arms.a.problem->work();
+  return work.mma_flops + 200 * work.bytes;
+}
+
 class CompareSweep {
  public:
   CompareSweep(std::vector<Arms> cells, const Machine& machine, const CompareOptions& options)
@@ -32,6 +42,7 @@ class CompareSweep {
     session_.level = options.level;
     session_.arms = options.arms;
     session_.delta = options.level.delta;
+    if (options_.out.empty()) directory_ = choose_directory(machine);
   }
 
   int run();
@@ -40,11 +51,16 @@ class CompareSweep {
   void open_rows();
   std::vector<Arms> remaining() const;
   ComparedCell compare(const Arms& arms, bool control);
+  ComparedCell skip(const Arms& arms, double needed_s);
+  double seconds_needed(const Arms& arms) const;
+  void take_delta(const Json& run);
+  void judge_calibration();
   void run_control(const std::vector<Arms>& left);
-  bool out_of_time(double next_s = 0) const {
-    constexpr double kShare = 0.95;  // the rest is for the block in flight and the last sentinel
-    return options_.time_budget_s > 0 &&
-           seconds_since(start_) + next_s > kShare * options_.time_budget_s;
+  /// Of the session; the rest of the budget is for the block in flight and the last sentinel.
+  double seconds_left() const {
+    constexpr double kShare = 0.95;
+    if (options_.time_budget_s <= 0) return std::numeric_limits<double>::infinity();
+    return kShare * options_.time_budget_s - seconds_since(start_);
   }
   bool complete(const Json& row) const;
   void finish(const CompareSummary& summary, std::size_t undone) const;
@@ -52,11 +68,13 @@ class CompareSweep {
   std::vector<Arms> cells_;
   const Machine& machine_;
   const CompareOptions& options_;
+  std::string directory_ = options_.out;
   Clock::time_point start_;
   CompareSession session_;
   std::unique_ptr<RowFile> rows_;
   std::map<std::string, ComparedCell> done_;  // by key
   std::vector<double> sentinel_;
+  CompareCost cost_{options_.level};
   double null_kernel_ns_ = 0;  // 0: not measured
   std::vector<std::string> doubts_;
 };
@@ -69,8 +87,8 @@ bool CompareSweep::complete(const Json& row) const {
 
 /// Opens the rows file and takes over what proven sessions of it compared.
 void CompareSweep::open_rows() {
-  rows_ =
-      std::make_unique<RowFile>(options_.out.empty() ? choose_directory(machine_) : options_.out);
+  rows_ = std::make_unique<RowFile>(directory_);
+  if (options_.calibrate) return;  // its cells are controls, which are measured anew every time
   const std::vector<Json> earlier = read_rows(rows_->path());
   std::set<std::string> proven;
   for (const Json& row : earlier) {
@@ -106,9 +124,11 @@ std::vector<Arms> CompareSweep::remaining() const {
 /// Measures one cell and writes its rows.
 ComparedCell CompareSweep::compare(const Arms& arms, bool control) {
   const Clock::time_point start = Clock::now();
-  ArmsMeasured measured = measure_arms(arms, machine_, options_.arms, options_.level, [&] {
-    return out_of_time() || seconds_since(start) > options_.cell_seconds;
-  });
+  ArmsMeasured measured =
+      measure_arms(arms, machine_, options_.arms, options_.level, [&](bool enough) {
+        return seconds_left() < 0 || (enough && seconds_since(start) > options_.cell_seconds);
+      });
+  cost_.observe(amount_of(arms), measured.gathered.processes, measured.seconds);
   Decision decision = decide(measured.gathered.processes, options_.level, session_.delta);
   if (measured.status == Status::kUnchecked && options_.level.name == kClaim.name) {
     decision.verdict = Verdict::kUndecided;
@@ -133,6 +153,33 @@ ComparedCell CompareSweep::compare(const Arms& arms, bool control) {
   return compared_cell(row);
 }
 
+double CompareSweep::seconds_needed(const Arms& arms) const {
+  return cost_.predict(amount_of(arms));
+}
+
+/// The row of a cell whose minimum the budget does not reach: a part of it would decide nothing.
+ComparedCell CompareSweep::skip(const Arms& arms, double needed_s) {
+  const Decision decision{
+      .reason =
+          fmt::format("skipped: time budget: its minimum takes about {:.0f} s, {:.0f} s are left",
+                      needed_s, std::max(0.0, seconds_left()))};
+  const Json row = compare_row(arms, machine_, session_, {}, decision, options_.calibrate);
+  rows_->append(row);
+  return compared_cell(row);
+}
+
+/// From the machine's last calibration, where there is one.
+void CompareSweep::take_delta(const Json& run) {
+  std::vector<std::string> files = committed_rows(machine_);
+  files.push_back(rows_->path());
+  session_.found = find_calibration(run, options_.arms.cold, files);
+  if (!session_.found) return;
+  session_.delta = std::max(session_.delta, session_.found->floor);
+  fmt::print(stderr, "calibrated by {}: {} of {} cells SAME, delta {:.2f} %\n",
+             session_.found->session, session_.found->same, session_.found->cells,
+             100 * session_.delta);
+}
+
 /// A against itself, on the cell of median work that A takes: sets delta, or raises a doubt.
 void CompareSweep::run_control(const std::vector<Arms>& left) {
   std::vector<Arms> candidates;
@@ -143,15 +190,25 @@ void CompareSweep::run_control(const std::vector<Arms>& left) {
   }
   if (candidates.empty()) return;
   const auto middle = candidates.begin() + static_cast<std::ptrdiff_t>(candidates.size() / 2);
-  std::nth_element(candidates.begin(), middle, candidates.end(), [](const Arms& x, const Arms& y) {
-    return x.a.problem->work().mma_flops < y.a.problem->work().mma_flops;
-  });
+  std::nth_element(candidates.begin(), middle, candidates.end(),
+                   [](const Arms& x, const Arms& y) { return amount_of(x) < amount_of(y); });
   const ComparedCell control = compare(*middle, /*control=*/true);
   const ControlOutcome outcome = judge_control(control, session_.delta);
   session_.delta = outcome.delta;
   if (outcome.doubt) doubts_.push_back(*outcome.doubt);
   fmt::print(stderr, "A/A control {:.4f} {}, delta {:.2f} %\n", control.ratio,
              name_of(control.verdict), 100 * session_.delta);
+}
+
+/// Every cell is a control. What they show is the floor of later sessions, unless one is a doubt.
+void CompareSweep::judge_calibration() {
+  std::vector<ComparedCell> cells;
+  for (const auto& [key, cell] : done_) {
+    cells.push_back(cell);
+    const ControlOutcome outcome = judge_control(cell, session_.delta);
+    if (outcome.doubt) doubts_.push_back(*outcome.doubt);
+  }
+  session_.found = calibration_of(cells, session_.id);
 }
 
 void CompareSweep::finish(const CompareSummary& summary, std::size_t undone) const {
@@ -177,15 +234,20 @@ int CompareSweep::run() {
     session_.id = run["run_id"];
     rows_->append(run);
     sentinel_.push_back(sentinel_ns(machine_));
-    run_control(left);
+    if (!options_.calibrate) {
+      take_delta(run);
+      run_control(left);
+    }
     Progress progress(left.size());
     const Clock::time_point start = Clock::now();
     for (const Arms& arms : left) {
-      const double expected =
-          worked_on > 0 ? seconds_since(start) / static_cast<double>(worked_on) : 0;
-      if (out_of_time(expected)) break;
+      if (const double needed_s = seconds_needed(arms); needed_s > seconds_left()) {
+        const ComparedCell cell = skip(arms, needed_s);
+        done_[cell.key] = cell;
+        continue;
+      }
       if (worked_on == left.size() / 2) sentinel_.push_back(sentinel_ns(machine_));
-      const ComparedCell cell = compare(arms, /*control=*/false);
+      const ComparedCell cell = compare(arms, options_.calibrate);
       done_[cell.key] = cell;
       ++worked_on;
       const auto undone = static_cast<double>(left.size() - worked_on);
@@ -195,6 +257,7 @@ int CompareSweep::run() {
                       cell.compared() ? name_of(cell.verdict) : name_of(cell.status), cell.ratio));
     }
     sentinel_.push_back(sentinel_ns(machine_));
+    if (options_.calibrate) judge_calibration();
     if (const auto doubt = sentinel_doubt(sentinel_, options_.level)) doubts_.push_back(*doubt);
   }
   std::vector<ComparedCell> cells;

@@ -17,8 +17,11 @@ struct CompareOptions {
   ArmOptions arms;
   std::string out;           ///< directory of the rows; empty: as `bench`
   double time_budget_s = 0;  ///< of the session; 0: none
-  double cell_seconds = 60;  ///< a cell that is not precise by then stays as it is
-  bool strict = false;       ///< undecided or noisy is an exit code of its own
+  double cell_seconds =
+      60;  ///< a cell that has its minimum and is not precise by then stays as it is
+  bool calibrate =
+      false;            ///< both arms are one backend: what the machine calls different, for later
+  bool strict = false;  ///< undecided or noisy is an exit code of its own
   std::vector<std::string> argv;
 };
 

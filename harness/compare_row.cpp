@@ -77,6 +77,7 @@ Json compare_row(const Arms& arms,
   std::size_t blocks = 0;
   for (const ProcessBlocks& process : processes) blocks += process.size();
   const bool compared = blocks > 0;
+  const bool passed = measured.status == Status::kOk || measured.status == Status::kUnchecked;
   const Estimate& e = decision.time;
   Json process_ratios = Json::array();
   for (const double m : e.process_means) process_ratios.push_back(std::exp(m));
@@ -112,7 +113,7 @@ Json compare_row(const Arms& arms,
           {"process_ratios", process_ratios},
           {"delta", session.delta},
           {"clock", clock_columns(measured, decision)},
-          {"verdict", compared ? Json(name_of(decision.verdict)) : Json(nullptr)},
+          {"verdict", passed ? Json(name_of(decision.verdict)) : Json(nullptr)},
           {"flags", measured.flags},
           {"runs", runs_of(processes)},
           {"repro", repro_command(arms, machine, session)}};
@@ -131,11 +132,19 @@ Json session_row(const CompareSession& session,
     mean = {{"ratio", summary.mean_ratio}, {"ci99", interval}};
     worst = {{"key", summary.worst.key}, {"ratio", summary.worst.ratio}};
   }
+  Json calibration = nullptr;
+  if (const auto& found = session.found)
+    calibration = {{"session", found->session},
+                   {"cache", cache_name(session.arms)},
+                   {"floor", found->floor},
+                   {"cells", found->cells},
+                   {"same", found->same}};
   return {{"type", "event"},
           {"event", "compare_session"},
           {"session", session.id},
           {"level", session.level.name},
           {"delta", session.delta},
+          {"calibration", calibration},
           {"proven", summary.doubts.empty()},
           {"doubts", summary.doubts},
           {"sentinel", sentinel},

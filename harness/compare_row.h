@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "harness/arms.h"
+#include "harness/calibration.h"
 #include "harness/compare_summary.h"
 #include "harness/decision.h"
 #include "harness/row.h"
@@ -17,8 +18,9 @@ namespace attn {
 struct CompareSession {
   std::string id;  ///< the run record's
   Level level = kProvisional;
-  ArmOptions arms;
-  double delta = kProvisional.delta;  ///< the level's or the A/A floor
+  ArmOptions arms{};
+  double delta = kProvisional.delta;   ///< the level's or the A/A floor
+  std::optional<Calibration> found{};  ///< the machine's floor, from this session or an earlier one
 };
 
 /// Equal keys mean equal cell, arms, level, caches, seed, binary and device.

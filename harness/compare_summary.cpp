@@ -132,8 +132,9 @@ CompareExit exit_code(const CompareSummary& summary, bool strict) {
     return kIncorrectOutput;
   if (summary.slower > 0) return kRegression;
   const bool timed_out = any([](const ComparedCell& c) { return c.status == Status::kTimeout; });
-  const bool undecided =
-      any([](const ComparedCell& c) { return c.compared() && c.verdict == Verdict::kUndecided; });
+  const bool undecided = any([](const ComparedCell& c) {  // among them those that were skipped
+    return (c.compared() || c.status == Status::kOk) && c.verdict == Verdict::kUndecided;
+  });
   if (strict && (timed_out || undecided || !summary.doubts.empty())) return kNotDecided;
   return summary.compared > 0 || timed_out ? kNoRegression : kNothingCompared;
 }
@@ -150,8 +151,9 @@ std::string summary_text(const CompareSummary& summary) {
                           cell.median_a_ns * 1e-6, cell.median_b_ns * 1e-6, cell.ratio,
                           interval_text(cell.ci99), name_of(cell.verdict), reason);
     } else {
-      text += fmt::format("{:{}}  not compared, {}{}\n", cell.name, width, name_of(cell.status),
-                          reason);
+      const std::string_view word =
+          cell.status == Status::kOk ? name_of(cell.verdict) : name_of(cell.status);
+      text += fmt::format("{:{}}  not compared, {}{}\n", cell.name, width, word, reason);
     }
   }
   for (const std::string& doubt : summary.doubts) text += fmt::format("UNPROVEN: {}\n", doubt);

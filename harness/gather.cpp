@@ -12,21 +12,26 @@ bool is_precise(const std::vector<std::vector<double>>& log_ratios) {
 
 }  // namespace
 
-Gathered gather(const Level& level,
-                const OpenProcess& open,
-                const std::function<bool()>& out_of_time) {
+Gathered gather(const Level& level, const OpenProcess& open, const OutOfTime& out_of_time) {
   Gathered gathered;
   std::vector<std::vector<double>> log_ratios;
   Arm first = Arm::kA;
   std::size_t blocks_left = kMostBlocks;
-  const auto spent = [&] { return blocks_left == 0 || out_of_time(); };
+  const auto spent = [&] {
+    return blocks_left == 0 || out_of_time(enough(gathered.processes, level));
+  };
   while (!gathered.precise && !spent()) {
     const BlockProcess process = open(first);
     first = other(first);
     ProcessBlocks& blocks = gathered.processes.emplace_back();
     log_ratios.emplace_back();
     const bool only = level.processes == 1;  // the one process goes on until all is precise
-    while ((only ? !gathered.precise : blocks.size() < level.blocks) && !spent()) {
+    const auto wants_more = [&] {
+      if (only) return !gathered.precise;
+      return blocks.size() < level.blocks ||
+             (blocks.size() < kBriefBlocks * level.blocks && process.brief && process.brief());
+    };
+    while (wants_more() && !spent()) {
       --blocks_left;
       blocks.push_back(process.next());
       log_ratios.back().push_back(log_ratio(blocks.back()));

@@ -13,7 +13,12 @@ namespace attn {
 struct BlockProcess {
   std::function<Block()> next;
   std::function<void()> close;
+  /// Whether its blocks have taken so little time that more of them are next to free; empty: no.
+  std::function<bool()> brief{};
 };
+/// Short cells have wide blocks: their processes take this many times the least number.
+inline constexpr std::size_t kBriefBlocks = 4;
+
 using OpenProcess = std::function<BlockProcess(Arm first)>;
 
 struct Gathered {
@@ -21,11 +26,13 @@ struct Gathered {
   bool precise = false;  ///< the half-width reached kPreciseHalfWidth; else the budget was spent
 };
 
-/// Measures the level's minimum, then goes on (with blocks in a level of one process, else with
-/// processes) until the half-width is at most kPreciseHalfWidth, or kMostBlocks are there.
-/// `out_of_time` ends it anywhere. The size of the difference plays no part. Every process starts with the other arm.
-Gathered gather(const Level& level,
-                const OpenProcess& open,
-                const std::function<bool()>& out_of_time);
+/// Whether to end. The level's minimum is there (`enough`) or not.
+using OutOfTime = std::function<bool(bool enough)>;
+
+/// Measures the level's minimum, and kBriefBlocks times as many blocks in a process that is brief; then
+/// goes on (with blocks in a level of one process, else with processes) until the half-width is at most
+/// kPreciseHalfWidth, or kMostBlocks are there. `out_of_time` ends it anywhere. The size of the
+/// difference plays no part. Every process starts with the other arm.
+Gathered gather(const Level& level, const OpenProcess& open, const OutOfTime& out_of_time);
 
 }  // namespace attn

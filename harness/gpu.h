@@ -8,8 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "harness/comparison.h"
 #include "harness/core/backend.h"
 #include "harness/core/input_family.h"
+#include "harness/core/operator.h"
 #include "harness/core/tensor_view.h"
 
 namespace attn::gpu {
@@ -31,12 +33,19 @@ void* allocate(std::size_t bytes);  ///< throws std::bad_alloc when memory runs 
 void release(void* data) noexcept;
 std::size_t free_bytes();
 void copy_to_host(void* host, const void* device, std::size_t bytes);
+/// From host or device memory.
+void copy_to_device(void* device, const void* from, std::size_t bytes);
 /// Repeats the 32-bit pattern over `bytes` (a multiple of 4).
 void fill_pattern(void* data, std::size_t bytes, std::uint32_t pattern);
 /// Writes the family's values to the elements of the tensor; padding is left alone.
 void fill_input(const TensorSpec& spec, void* storage, InputFamily family, std::uint64_t key);
 /// A position-dependent hash of the bytes (a multiple of 4), equal to the host's hash_words.
 std::uint64_t hash(const void* data, std::size_t bytes);
+/// Whether two arrays in device memory hold the same bits (a multiple of 2 bytes).
+bool same_bits(const void* a, const void* b, std::size_t bytes);
+/// Compares answer.elements elements in device memory with the answer. Tolerances are the rounding to
+/// `dtype` plus the answer's errors, if it has any.
+Comparison compare(const void* output, DType dtype, const DeviceAnswer& answer);
 
 /// Runs the launch once and waits; throws what went wrong.
 void run(const Launch& launch);
@@ -68,9 +77,19 @@ Graph capture(const Launch& launch);
 struct KernelResources {
   std::string name;
   int registers = 0;
-  std::size_t spill_bytes = 0;   ///< local memory a thread
-  std::size_t shared_bytes = 0;  ///< static plus dynamic
+  std::size_t spill_bytes = 0;        ///< local memory a thread
+  std::size_t shared_bytes = 0;       ///< static plus dynamic
+  std::optional<int> ctas_per_sm{};   ///< that fit at once
+  std::optional<double> occupancy{};  ///< their warps, as a share of the warps that an SM holds
 };
 KernelResources describe(const KernelUse& use);
+
+/// Share of an SM's warps that are resident with `ctas` CTAs of `threads` threads; a CTA takes whole
+/// warps.
+constexpr double occupancy_of(int ctas, int threads, int most_threads) {
+  constexpr int kWarp = 32;
+  const int warps = (threads + kWarp - 1) / kWarp;
+  return static_cast<double>(ctas * warps * kWarp) / most_threads;
+}
 
 }  // namespace attn::gpu

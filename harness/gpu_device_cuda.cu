@@ -104,8 +104,17 @@ KernelResources describe(const KernelUse& use) {
   CUDA_CHECK(cudaFuncGetAttributes(&attributes, use.function));
   const char* name = nullptr;
   CUDA_CHECK(cudaFuncGetName(&name, use.function));
-  return {short_kernel_name(name), attributes.numRegs, attributes.localSizeBytes,
-          attributes.sharedSizeBytes + use.dynamic_shared_bytes};
+  KernelResources resources{short_kernel_name(name), attributes.numRegs, attributes.localSizeBytes,
+                            attributes.sharedSizeBytes + use.dynamic_shared_bytes};
+  if (use.threads > 0) {
+    int ctas = 0;
+    CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&ctas, use.function, use.threads,
+                                                             use.dynamic_shared_bytes));
+    resources.ctas_per_sm = ctas;
+    resources.occupancy =
+        occupancy_of(ctas, use.threads, device_properties().maxThreadsPerMultiProcessor);
+  }
+  return resources;
 }
 
 }  // namespace attn::gpu

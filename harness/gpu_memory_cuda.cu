@@ -80,6 +80,11 @@ void copy_to_host(void* host, const void* device, std::size_t bytes) {
   CUDA_CHECK(cudaMemcpy(host, device, bytes, cudaMemcpyDeviceToHost));
 }
 
+void copy_to_device(void* device, const void* from, std::size_t bytes) {
+  CUDA_CHECK(cudaMemcpy(device, from, bytes, cudaMemcpyDefault));
+  CUDA_CHECK(cudaDeviceSynchronize());  // within the device the copy does not wait
+}
+
 void fill_pattern(void* data, std::size_t bytes, std::uint32_t pattern) {
   pattern_kernel<<<kCtas, kThreads>>>(static_cast<std::uint32_t*>(data),
                                       static_cast<std::int64_t>(bytes / sizeof(std::uint32_t)),

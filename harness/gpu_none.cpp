@@ -19,9 +19,12 @@ void* allocate(std::size_t) { absent(); }
 void release(void*) noexcept {}
 std::size_t free_bytes() { absent(); }
 void copy_to_host(void*, const void*, std::size_t) { absent(); }
+void copy_to_device(void*, const void*, std::size_t) { absent(); }
 void fill_pattern(void*, std::size_t, std::uint32_t) { absent(); }
 void fill_input(const TensorSpec&, void*, InputFamily, std::uint64_t) { absent(); }
 std::uint64_t hash(const void*, std::size_t) { absent(); }
+bool same_bits(const void*, const void*, std::size_t) { absent(); }
+Comparison compare(const void*, DType, const DeviceAnswer&) { absent(); }
 void run(const Launch&) { absent(); }
 void profile(const Launch&, const std::string&) { absent(); }
 bool recover() noexcept { return true; }

@@ -4,6 +4,10 @@
 #include "harness/core/operator_adapter.h"
 #include "reference/attnres_merge/contract.h"
 #include "reference/attnres_merge_bwd/contract.h"
+#include "reference/attnres_merge_pair/contract.h"
+#include "reference/attnres_merge_pair_bwd/contract.h"
+#include "reference/attnres_mix/contract.h"
+#include "reference/attnres_mix_bwd/contract.h"
 #include "reference/attnres_phase1/contract.h"
 #include "reference/attnres_phase1_bwd/contract.h"
 #include "reference/colreduce/contract.h"
@@ -17,6 +21,10 @@ Operators operators() {
       std::make_shared<OperatorAdapter<AttnResPhase1Bwd>>(),
       std::make_shared<OperatorAdapter<AttnResMerge>>(),
       std::make_shared<OperatorAdapter<AttnResMergeBwd>>(),
+      std::make_shared<OperatorAdapter<AttnResMergePair>>(),
+      std::make_shared<OperatorAdapter<AttnResMergePairBwd>>(),
+      std::make_shared<OperatorAdapter<AttnResMix>>(),
+      std::make_shared<OperatorAdapter<AttnResMixBwd>>(),
   };
 }
 

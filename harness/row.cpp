@@ -41,20 +41,14 @@ Json to_json(const Summary& s) {
           {"samples", samples}};
 }
 
-Json to_json(const Check& c) {
-  return {{"before", c.before},
-          {"after", or_null(c.after)},
-          {"nerr_max", std::isfinite(c.nerr_max) ? Json(c.nerr_max) : Json(nullptr)},
-          {"at", c.at},
-          {"ref", c.reference},
-          {"bit_stable", c.bit_stable}};
-}
-
 Json to_json(const Timing& t) {
   return {{"cold", to_json(t.cold)},
           {"hot", to_json(t.hot)},
           {"graph", t.graph ? to_json(*t.graph) : Json(nullptr)},
           {"host_launch", whole(t.host_launch_ns)},
+          {"planning", whole(t.set_up.planning_ns)},
+          {"first_call", whole(t.set_up.first_call_ns)},
+          {"allocation", whole(t.set_up.allocation_ns)},
           {"flush_bytes", t.flush_bytes}};
 }
 
@@ -82,8 +76,12 @@ Json to_json(const SpeedOfLight& s) {
 }
 
 Json to_json(const gpu::KernelResources& k) {
-  return {
-      {"name", k.name}, {"regs", k.registers}, {"spill", k.spill_bytes}, {"smem", k.shared_bytes}};
+  return {{"name", k.name},
+          {"regs", k.registers},
+          {"spill", k.spill_bytes},
+          {"smem", k.shared_bytes},
+          {"ctas_per_sm", or_null(k.ctas_per_sm)},
+          {"occupancy", or_null(k.occupancy)}};
 }
 
 template <class T>
@@ -96,6 +94,25 @@ Json json_or_null(const std::optional<T>& value) {
 }
 
 }  // namespace
+
+Json to_json(const Check& c) {
+  return {{"before", c.before},
+          {"after", or_null(c.after)},
+          {"nerr_max", std::isfinite(c.nerr_max) ? Json(c.nerr_max) : Json(nullptr)},
+          {"at", c.at},
+          {"ref", c.reference},
+          {"bit_stable", c.bit_stable}};
+}
+
+Check check_from_json(const Json& json) {
+  Check check{.before = json.at("before"),
+              .nerr_max = json.at("nerr_max"),
+              .at = json.at("at"),
+              .reference = json.at("ref"),
+              .bit_stable = json.at("bit_stable")};
+  if (json.at("after").is_boolean()) check.after = json["after"];
+  return check;
+}
 
 Json problem_columns(const std::vector<FieldValue>& fields) {
   Json shape = Json::object();

@@ -24,11 +24,18 @@ inline constexpr int kSchemaVersion = 1;
 /// What was found when the output was compared with the reference.
 struct Check {
   bool before = false;           ///< ok before timing
-  std::optional<bool> after;     ///< ok on the output of the last timed sample
+  std::optional<bool> after{};   ///< ok on the output of the last timed sample
   double nerr_max = 0;           ///< largest error / tolerance
   std::vector<std::int64_t> at;  ///< where, as an index of the output
   std::string reference;         ///< "cpu_f64" or "gpu_f64"
   bool bit_stable = false;       ///< two runs over different poison gave the same bits
+};
+
+/// What a caller pays once and no sample holds, host time in ns.
+struct SetUp {
+  double allocation_ns = 0;  ///< of the workspace; 0 where none is asked for
+  double planning_ns = 0;
+  double first_call_ns = 0;  ///< from the call to its end: loads what the launch needs
 };
 
 struct Timing {
@@ -36,6 +43,7 @@ struct Timing {
   Summary hot;
   std::optional<Summary> graph;  ///< cold replays of the captured launch, where asked for
   double host_launch_ns = 0;
+  SetUp set_up;
   std::size_t flush_bytes = 0;
 };
 
@@ -90,6 +98,8 @@ struct CellRow {
 Json problem_columns(const std::vector<FieldValue>& fields);
 
 Json to_json(const CellRow& row);
+Json to_json(const Check& check);
+Check check_from_json(const Json& json);
 
 /// The message as one line of text; bytes that are no UTF-8 are replaced.
 std::string line_of(const Json& message);

@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
+#include <string>
 
 #include "harness/case_data.h"
 #include "harness/ceilings.h"
@@ -23,6 +25,13 @@ struct RunnerOptions {
   bool graph = false;           ///< also capture the launch and time its replay
 };
 
+/// An output that has passed: what bits stand for it, and what the comparison with the oracle found.
+struct Verified {
+  std::uint64_t hash = 0;  ///< of inputs and outputs
+  Check check;
+};
+using VerifiedCells = std::map<std::string, Verified>;  ///< by PlanItem::name()
+
 /// Times `count` runs of a verified launch, with cold or hot caches.
 using TakeSamples = std::function<gpu::Samples(bool cold, int count)>;
 
@@ -37,12 +46,17 @@ class Runner {
 
   /// Exactly one row, whatever happens.
   CellRow run(const PlanItem& item) { return run_with(item, {}); }
-  /// As `run`; when the cell has passed and is warm, `use` samples it, and a last sample must leave
-  /// the verified output. `use` may run another backend of the same case: both share the tensors.
+  /// As `run`; when the cell has passed, `use` warms it up and samples it, and a last sample must
+  /// leave the verified output. `use` may run another backend of the same case: both share the tensors.
   CellRow run_with(const PlanItem& item, const std::function<void(const TakeSamples&)>& use);
   /// A backend threw or was wrong: it may have left this process, its memory or its GPU context in
   /// any state, and another process should run the next cell.
   bool tainted() const { return tainted_; }
+  /// Takes over what other processes found of these cells: the same bits from the same inputs have passed
+  /// already, and the oracle is not asked again. Every other check is made.
+  void trust(VerifiedCells verified) { verified_ = std::move(verified); }
+  /// What has passed so far, by this or by those.
+  const VerifiedCells& verified() const { return verified_; }
 
  private:
   struct Cell;  // what the steps of one cell share
@@ -71,7 +85,8 @@ class Runner {
   RunnerOptions options_;
   std::optional<Ceilings> ceilings_;
   CaseData data_;
-  CostModel run_cost_;        // one run, by backend
+  CostModel run_cost_;  // one run, by backend
+  VerifiedCells verified_;
   std::optional<Nvml> nvml_;  // opened for the first timed cell of a GPU
   bool tainted_ = false;
 };

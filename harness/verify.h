@@ -9,12 +9,15 @@
 
 namespace attn {
 
-/// One dense output on the host.
+/// One dense output, where it lies.
 struct OutputView {
   std::string name;
   const void* data = nullptr;
   DType dtype = DType::kF32;
   std::size_t elements = 0;
+  MemorySpace space = MemorySpace::kHost;
+
+  std::size_t bytes() const { return elements * size_of(dtype); }
 };
 
 struct ErrorReport {
@@ -28,15 +31,18 @@ struct ErrorReport {
 /// The outputs hold reference.size() elements together. An element passes when
 /// |output - reference| <= tolerance, or when both are NaN; everything else fails. Where the reference
 /// bounds norms, an output fails as well when the norm of its error exceeds that, over the elements
-/// that are no NaN in the reference.
+/// that are no NaN in the reference. They are compared where the reference lies.
 ErrorReport compare_with_reference(std::span<const OutputView> outputs,
                                    const AnyReference& reference,
                                    NumericsClass numerics);
 
-/// The same where there is one output.
+/// The same where there is one output, on the host.
 ErrorReport compare_with_reference(const void* output,
                                    DType dtype,
                                    const AnyReference& reference,
                                    NumericsClass numerics);
+
+/// Whether outputs of the same problem in the same memory space are the same, bit by bit.
+bool same_bits(std::span<const OutputView> a, std::span<const OutputView> b);
 
 }  // namespace attn

@@ -7,17 +7,15 @@
 namespace attn {
 namespace {
 
-constexpr double kWindowSeconds = 0.5;
 constexpr std::size_t kBins = 5;  // means over a bin: one reading is as coarse as the GPU's timer
 constexpr double kSpread = 0.005;
-constexpr double kMostSeconds = 3;
 constexpr double kBlindSeconds = 0.05;
 
 }  // namespace
 
 void ClockWatch::add(double now_s, double mhz) {
   readings_.emplace_back(now_s, mhz);
-  while (now_s - readings_.front().first >= kWindowSeconds) {
+  while (now_s - readings_.front().first >= kWarmWindowSeconds) {
     readings_.pop_front();
     full_ = true;
   }
@@ -29,7 +27,8 @@ bool ClockWatch::steady() const {
   std::array<int, kBins> count{};
   for (const auto& [at, mhz] : readings_) {
     const double age = readings_.back().first - at;
-    const auto bin = std::min(static_cast<std::size_t>(age / kWindowSeconds * kBins), kBins - 1);
+    const auto bin =
+        std::min(static_cast<std::size_t>(age / kWarmWindowSeconds * kBins), kBins - 1);
     sum[bin] += mhz;
     ++count[bin];
   }
@@ -43,7 +42,7 @@ bool ClockWatch::steady() const {
   return most - least < kSpread * most;
 }
 
-bool warm_up(const WarmStep& step, const std::function<double()>& now_s) {
+bool warm_up(const WarmStep& step, const std::function<double()>& now_s, double most_s) {
   const double start = now_s();
   ClockWatch watch;
   for (;;) {
@@ -52,7 +51,7 @@ bool warm_up(const WarmStep& step, const std::function<double()>& now_s) {
     if (mhz) watch.add(now, *mhz);
     if (!mhz && now - start >= kBlindSeconds) return true;
     if (watch.steady()) return true;
-    if (now - start >= kMostSeconds) return false;
+    if (now - start >= most_s) return false;
   }
 }
 

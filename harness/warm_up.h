@@ -24,8 +24,13 @@ class ClockWatch {
 /// Runs the work once or more; the clock meanwhile, empty where nothing tells.
 using WarmStep = std::function<std::optional<double>()>;
 
-/// Takes steps until the clock is steady, for 3 s at most; where nothing tells the clock, for 50 ms.
-/// `now_s` is a clock in seconds. Returns false when the clock did not settle.
-bool warm_up(const WarmStep& step, const std::function<double()>& now_s);
+inline constexpr double kWarmUpSeconds = 3;        ///< at most
+inline constexpr double kWarmWindowSeconds = 0.5;  ///< over which the clock must be steady
+
+/// Takes steps until the clock is steady, for `most_s` at most; where nothing tells the clock, for
+/// 50 ms. `now_s` is a clock in seconds. Returns false when the clock did not settle.
+bool warm_up(const WarmStep& step,
+             const std::function<double()>& now_s,
+             double most_s = kWarmUpSeconds);
 
 }  // namespace attn

@@ -9,6 +9,7 @@ from math import exp, log
 from pathlib import Path
 
 import command
+import depth_bandwidth
 from correctness_matrix import summarize
 from panels import common_sizes, environment_line
 from rows import Cell, NoRows, RowError, Rows, latest, runs_of
@@ -121,11 +122,46 @@ def matrix(rows: Rows) -> str:
     return _table(head, body, left=2) + f"\nSuite {suites}. {_source(cells)}.\n"
 
 
+def depth(rows: Rows) -> str:
+    """Attention residuals: a line for each operator's first problem and for each that several backends
+    have, with the time and its share of the speed of light; the fastest in bold."""
+    cells = depth_bandwidth.measured(rows, depth_bandwidth.SUITE)
+    timed = [c for c in cells if c.timed]
+    if not timed:
+        raise NoRows("no times of attention residuals")
+    problems: dict[tuple[str, str], dict[str, Cell]] = {}
+    for cell in sorted(cells, key=lambda c: not c.timed):
+        problems.setdefault((cell.op, depth_bandwidth.label(cell)), {})[cell.backend] = cell
+    names = list(backend_styles(c.backend for c in timed))
+    body = []
+    for op in depth_bandwidth.operators(cells):
+        own = {label: by for (of, label), by in problems.items() if of == op}
+        for label in [label for label, by in own.items() if len(by) > 1] or list(own)[:1]:
+            best = min((c.cold.median for c in own[label].values()
+                        if c.cold and c.status == "OK"), default=None)
+            body.append([op, label] + [_share_text(own[label].get(name), best) for name in names])
+    head = ["operator", "problem", *names]
+    return _table(head, body, left=2) + (
+        f"\nCold median in ms, and its share of the speed of light. {_source(timed)}.\n")
+
+
+def _share_text(cell: Cell | None, best: float | None) -> str:
+    if cell is None:
+        return "–"
+    if cell.cold is None:
+        return STATUS[cell.status].meaning
+    median = _digits(cell.cold.median)
+    median = f"**{median}**" if cell.cold.median == best else median
+    remark = "" if cell.status == "OK" else f" {STATUS[cell.status].meaning}"
+    return f"{median} ({cell.sol_pct:.0f} %){remark}"
+
+
 def environment(rows: Rows) -> str:
     """What the newest run was measured on and with; a bench where there is one."""
     if not rows.cells:
         raise NoRows("no rows")
-    run = runs_of(rows.select("bench") or rows.cells)[-1]
+    runs = runs_of(rows.select("bench") or rows.cells)
+    run = ([r for r in runs if r.ceilings.get("null_kernel_ns")] or runs)[-1]  # a peer's has few
     ceilings = {name: value for name, value in run.ceilings.items() if value}
     rates = (("copy_Bps", "copy", "B/s"), ("mma_flops", "matrix multiply", "FLOP/s"),
              ("ffma_flops", "fp32 FMA", "FLOP/s"), ("ex2_per_s", "ex2", "/s"))
@@ -150,6 +186,7 @@ TABLES: dict[str, Callable[[Rows], str]] = {
     "readme-latency": latency,
     "readme-summary": summary,
     "matrix": matrix,
+    "depth": depth,
     "environment": environment,
 }
 

@@ -8,6 +8,7 @@ within and across files.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -398,7 +399,9 @@ def _standing(comparison: Comparison, sessions: dict[str, Session]) -> Compariso
 def latest_comparisons(results: Path, device: str, mix: bool = False) -> Comparisons:
     """What the newest finished session of a device is about, with older cells of the same subject.
 
-    Without `mix`, of the newest environment (machine and driver) alone.
+    Without `mix`, of the newest environment (machine and driver) alone. A cell that a session had no
+    time for leaves an older one as it is; the session that measured most of the cells sums them up,
+    the newest of several.
     """
     comparisons: list[Comparison] = []
     sessions: list[Session] = []
@@ -414,10 +417,17 @@ def latest_comparisons(results: Path, device: str, mix: bool = False) -> Compari
     same = [c for c in comparisons if c.subject == newest.subject]
     others = [] if mix else [c for c in same if c.run.environment != newest.run.environment]
     by_key: dict[str, Comparison] = {}
-    for comparison in sorted((c for c in same if c not in others), key=lambda c: c.run.utc):
-        by_key[comparison.key] = _standing(comparison, by_id)
+    shown = sorted((c for c in same if c not in others), key=lambda c: c.run.utc)
+    for comparison in shown:
+        if comparison.status != "OK" or comparison.ratio is not None:
+            by_key[comparison.key] = _standing(comparison, by_id)
+        else:
+            by_key.setdefault(comparison.key, comparison)
+    measured = Counter(c.session for c in shown if c.session in by_id and c.ratio is not None)
+    summed = max((c for c in shown if c.session in by_id),
+                 key=lambda c: (measured[c.session], c.run.utc))
     left_out = sorted({c.run.run_id for c in others})
-    return Comparisons(tuple(by_key.values()), by_id[newest.session], tuple(left_out))
+    return Comparisons(tuple(by_key.values()), by_id[summed.session], tuple(left_out))
 
 
 def devices(results: Path) -> list[str]:

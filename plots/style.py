@@ -35,7 +35,7 @@ class BackendStyle:
     marker: str
 
 
-# Reading order of impls/colreduce/backends.cpp. Colours after Okabe and Ito, distinguishable with
+# Reading order of impls/colreduce/backends.cpp, then other operators' backends and peers. Colours after Okabe and Ito, distinguishable with
 # every common colour vision; the markers repeat the distinction.
 BACKENDS: dict[str, BackendStyle] = {
     "cpu_reference": BackendStyle("#666666", "p"),
@@ -49,12 +49,16 @@ BACKENDS: dict[str, BackendStyle] = {
     "one_pass_sm90": BackendStyle("#000000", "d"),
     "split_k_sm90": BackendStyle("#661100", "<"),
     "auto": BackendStyle("#117733", "*"),
+    "bulk_sm90": BackendStyle("#882255", "X"),
+    "torch_eager": BackendStyle("#999933", "8"),
+    "torch_compile": BackendStyle("#44aa99", ">"),
+    "flash_attn_res": BackendStyle("#aa4499", "H"),
 }
 # For backends that are not listed yet.
 SPARE = (
-    BackendStyle("#882255", "X"),
-    BackendStyle("#44aa99", ">"),
-    BackendStyle("#999933", "8"),
+    BackendStyle("#88ccee", "4"),
+    BackendStyle("#ddaa33", "3"),
+    BackendStyle("#bb5566", "2"),
 )
 
 

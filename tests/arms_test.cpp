@@ -31,24 +31,28 @@ class ArmsTest : public testing::Test {
   }
   void TearDown() override { fs::remove_all(directory_); }
 
-  /// Measures with a worker that is this shell script. `$block` is a block of equal samples,
-  /// `rows STATUS_A STATUS_B` prints the last message.
+  /// Measures with a worker that is this shell script, once it has started and was told to begin.
+  /// `$block` is a block of equal samples, `rows STATUS_A STATUS_B` prints the last message.
   ArmsMeasured measure(const std::string& script, const Level& level = kProvisional) const {
     Block block;
     for (Group& group : block.groups) group = {.ns = std::vector<double>(5, 1000), .mhz = 1980};
     const std::string path = directory_ + "/worker";
     std::ofstream(path)
-        << "#!/bin/sh\necho \"$@\" >>" << directory_ << "/calls\nblock='" << to_json(block).dump()
-        << "'\n"
+        << "#!/bin/sh\necho >>" << directory_ << "/starts\necho '{\"started\":true}'\n"
+        << "read -r begin || exit 0\necho \"$begin\" >>" << directory_ << "/begins\nblock='"
+        << to_json(block).dump() << "'\n"
         << R"sh(row() { printf '{"backend":"%s","status":"%s","reason":"why"}' $1 $2; }
-rows() { printf '{"a":%s,"b":%s,"flags":["ungated"]}\n' "$(row a $1)" "$(row b $2)"; }
+rows() {
+  printf '{"a":%s,"b":%s,"flags":["%s"],"known":{"a":{"hash":7}}}\n' "$(row a $1)" "$(row b $2)" \
+    "${flag:-ungated}"
+}
 )sh" << script
         << '\n';
     fs::permissions(path, fs::perms::owner_all);
     ArmOptions options;
     options.worker = path;
     options.timeout_s = 20;
-    return measure_arms(*arms_, find_machine(false), options, level, [] { return false; });
+    return measure_arms(*arms_, find_machine(false), options, level, [](bool) { return false; });
   }
   void expect(const std::string& script, Status status, const std::string& reason) const {
     const ArmsMeasured measured = measure(script);
@@ -56,6 +60,13 @@ rows() { printf '{"a":%s,"b":%s,"flags":["ungated"]}\n' "$(row a $1)" "$(row b $
     EXPECT_NE(measured.reason.value_or("").find(reason), std::string::npos)
         << measured.reason.value_or("");
     EXPECT_TRUE(measured.gathered.processes.empty()) << "nothing of it is a measurement";
+  }
+
+  std::vector<Json> begins() const {
+    std::ifstream file(directory_ + "/begins");
+    std::vector<Json> all;
+    for (std::string line; std::getline(file, line);) all.push_back(Json::parse(line));
+    return all;
   }
 
   static constexpr const char* kHonest =
@@ -79,10 +90,46 @@ TEST_F(ArmsTest, AnHonestWorkerGivesBlocksRowsAndFlags) {
 TEST_F(ArmsTest, AClaimStartsFreshWorkersThatFlipTheArm) {
   const ArmsMeasured measured = measure(std::string(kHonest) + "rows OK OK", kClaim);
   EXPECT_EQ(measured.gathered.processes.size(), kClaim.processes);
-  std::ifstream calls(directory_ + "/calls");
   std::string firsts;
-  for (std::string line; std::getline(calls, line);) firsts += line.at(line.find("--serve ") + 8);
+  for (const Json& begin : begins()) firsts += begin["first"];
   EXPECT_EQ(firsts, "ABABA");
+}
+
+TEST_F(ArmsTest, AClaimsWorkersStartTogetherAndBeginOneByOne) {
+  // A worker that has begun finds all five started; one that ends leaves a mark before the next.
+  const ArmsMeasured measured = measure("wc -l <" + directory_ + "/starts >>" + directory_ +
+                                            "/seen\n" + std::string(kHonest) + "rows OK OK",
+                                        kClaim);
+  EXPECT_EQ(measured.status, Status::kOk) << measured.reason.value_or("");
+  std::ifstream seen(directory_ + "/seen");
+  int workers = 0;
+  for (std::size_t started = 0; seen >> started; ++workers) EXPECT_EQ(started, kClaim.processes);
+  EXPECT_EQ(workers, 5);
+}
+
+TEST_F(ArmsTest, WhatOneWorkerFoundTheNextIsTold) {
+  measure("flag=clock_unsteady\n" + std::string(kHonest) + "rows OK OK", kClaim);
+  const std::vector<Json> told = begins();
+  ASSERT_EQ(told.size(), kClaim.processes);
+  EXPECT_TRUE(told[0]["known"].empty());
+  EXPECT_TRUE(told[0]["settles"]);
+  for (std::size_t i = 1; i < told.size(); ++i) {
+    EXPECT_EQ(told[i]["known"]["a"]["hash"], 7);
+    EXPECT_FALSE(told[i]["settles"]) << "3 s were enough for all of them";
+  }
+}
+
+TEST_F(ArmsTest, AWorkerThatDoesNotStartIsACrash) {
+  const std::string path = directory_ + "/mute";
+  std::ofstream(path) << "#!/bin/sh\necho '{}'\n";
+  fs::permissions(path, fs::perms::owner_all);
+  ArmOptions options;
+  options.worker = path;
+  options.timeout_s = 20;
+  const ArmsMeasured measured =
+      measure_arms(*arms_, find_machine(false), options, kClaim, [](bool) { return false; });
+  EXPECT_EQ(measured.status, Status::kCrash);
+  EXPECT_EQ(measured.reason, "its first words are no start");
 }
 
 TEST_F(ArmsTest, AnUncheckedArmIsSaidSo) {

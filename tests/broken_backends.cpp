@@ -11,6 +11,7 @@
 #include <new>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 #include "tests/toy_operator.h"
 
@@ -35,6 +36,20 @@ Launch plan_with(const Problem& p, const Tensors& t, Workspace w, const DeviceIn
   return {.enqueue = [=](Stream) {
     write_row_sums(p, t);
     Mischief(p, t, w);
+  }};
+}
+
+void sleep_for(double seconds) {
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+}
+
+/// Right, but slow to plan and slow the first time.
+Launch plan_slow_start(const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
+  sleep_for(kSlowPlanSeconds);
+  const auto called = std::make_shared<bool>(false);
+  return {.enqueue = [=](Stream) {
+    if (!std::exchange(*called, true)) sleep_for(kSlowFirstCallSeconds);
+    write_row_sums(p, t);
   }};
 }
 
@@ -160,6 +175,7 @@ const Backend<RowSum> kRefuses = {.info = kRight.info,
                                                         : Support::yes();
                                       },
                                   .plan = plan_with<nothing>};
+const Backend<RowSum> kSlowStart = make("slow_start", plan_slow_start);
 
 constexpr BackendInfo kStoredInfo = {.id = "stored",
                                      .summary = "test",
@@ -180,7 +196,7 @@ const BackendSlot<RowSum> kSlots[] = {
     {"absent", nullptr},    {"lazy", &kLazy},     {"prints", &kPrints},
     {"hangs", &kHangs},     {"aborts", &kAborts}, {"exits", &kExits},
     {"leaks", &kLeaks},     {"hoards", &kHoards}, {"segfaults", &kSegfaults},
-    {"loose", &kLoose},     {"strict", &kStrict}};
+    {"loose", &kLoose},     {"strict", &kStrict}, {"slow_start", &kSlowStart}};
 
 }  // namespace
 

@@ -16,6 +16,10 @@ PlanItem toy_item(std::string_view id);
 /// Every backend's cell, in the order of their list.
 std::vector<PlanItem> toy_plan();
 
+/// Of the backend "slow_start": how long its plan takes, and the first call of what it planned.
+inline constexpr double kSlowPlanSeconds = 0.02;
+inline constexpr double kSlowFirstCallSeconds = 0.3;
+
 /// The word that makes the test program a worker for toy_plan().
 inline constexpr std::string_view kServeToyPlan = "--serve-toy-plan";
 

@@ -131,13 +131,52 @@ class Online(Compare):
                                      r"attnbench compare cpu_reference cpu_fused .*")
         (event,) = self.records("event")
         before = [row for row in self.records("compare") if not row["control"]]
-        self.assertLess(len(before), 40)
+        self.assertEqual(len(before), 40, "a cell that was not measured says so")
         complete = sum(row["blocks"] >= 12 for row in before)
+        self.assertLess(complete, 40)
+        for row in before[-1:]:
+            self.assertRegex(row["reason"], r"skipped: time budget: its minimum takes about \d+ s, ")
+            self.assertEqual((row["status"], row["verdict"], row["ratio"], row["blocks"]),
+                             ("OK", "UNDECIDED", None, 0))
+        self.assertIn("UNDECIDED: skipped: time budget", cut.stdout)
+        self.validate()
         again = self.compare(SLOW, QUICK, *words)
         if event["proven"] and complete:
             self.assertIn(f"{complete} of 40 cells are there", again.stderr)
         else:
             self.assertNotIn("are there", again.stderr, "unproven cells are measured again")
+
+    def test_a_minimum_is_measured_whole_whatever_a_cell_may_take(self) -> None:
+        self.compare(SLOW, QUICK, "--M", "16", seconds=0.001)
+        for row in self.records("compare"):
+            self.assertGreaterEqual(row["blocks"], 12)
+
+    def test_a_calibration_is_made_of_controls_and_later_sessions_take_delta_from_it(self) -> None:
+        made = self.compare(QUICK, QUICK, "--M", "16,32", "--calibrate", seconds=0.001)
+        self.assertIn(made.returncode, (0, 2), made.stderr)
+        controls = self.records("compare")
+        self.assertEqual([(row["control"], row["level"]) for row in controls], [(True, "claim")] * 2)
+        for row in controls:
+            self.assertEqual(row["backend_a"], row["backend_b"])
+            self.assertGreaterEqual(row["processes"], 5)
+        (event,) = self.records("event")
+        found = event["calibration"]
+        self.assertEqual((found["session"], found["cells"]), (event["session"], 2))
+        self.assertEqual(found["same"], sum(row["verdict"] == "SAME" for row in controls))
+        worst = max(max(row["ratio"], 1 / row["ratio"]) for row in controls)
+        self.assertAlmostEqual(found["floor"], worst - 1)
+        self.validate()
+
+        later = self.compare(SLOW, QUICK, "--M", "16")
+        event = self.records("event")[-1]
+        if self.records("event")[0]["proven"]:
+            self.assertIn(f"calibrated by {found['session']}: ", later.stderr)
+            self.assertEqual(event["calibration"], found)
+            self.assertGreaterEqual(event["delta"], max(0.01, found["floor"]))
+        else:  # a busy machine called its control
+            self.assertIsNone(event["calibration"])
+        self.refused("--calibrate compares a backend with itself", "compare", SLOW, QUICK,
+                     "--calibrate")
 
     def test_nothing_is_resumed_from_a_session_that_was_killed(self) -> None:
         words = [BINARY, "compare", SLOW, QUICK, *SMALL, "--out", "out", "--M", "1:20:+1"]

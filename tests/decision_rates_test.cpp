@@ -48,7 +48,7 @@ Verdict session(const Level& level, const Noise& noise, double ratio, std::uint6
                         .close = [] {}};
   };
   int patience = 400;  // calls of the clock
-  const Gathered gathered = gather(level, open, [&] { return --patience < 0; });
+  const Gathered gathered = gather(level, open, [&](bool) { return --patience < 0; });
   return decide(gathered.processes, level, level.delta).verdict;
 }
 

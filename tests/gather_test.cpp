@@ -33,7 +33,7 @@ OpenProcess processes(const Noise& noise, double ratio, Log& log) {
   };
 }
 
-bool never() { return false; }
+bool never(bool) { return false; }
 
 TEST(Gather, AQuietMachineNeedsTheMinimumOnly) {
   Log log;
@@ -79,12 +79,37 @@ TEST(Gather, TheBudgetEndsItAnywhereAndClosesTheProcess) {
     Log log;
     int left = patience;
     const Gathered cut =
-        gather(kClaim, processes({.processes = 0.05}, 1, log), [&] { return --left < 0; });
+        gather(kClaim, processes({.processes = 0.05}, 1, log), [&](bool) { return --left < 0; });
     EXPECT_FALSE(cut.precise);
     EXPECT_EQ(log.opened, log.closed);
     if (patience < 45)
       EXPECT_EQ(decide(cut.processes, kClaim, kClaim.delta).verdict, Verdict::kUndecided);
   }
+}
+
+TEST(Gather, WhoeverAsksForTheTimeKnowsWhetherTheMinimumIsThere) {
+  Log log;
+  const Gathered cut =
+      gather(kClaim, processes({.processes = 0.05}, 1, log), [](bool enough) { return enough; });
+  EXPECT_FALSE(cut.precise);
+  EXPECT_EQ(cut.processes.size(), kClaim.processes) << "all of the minimum, and no more";
+  EXPECT_TRUE(enough(cut.processes, kClaim));
+}
+
+TEST(Gather, ABriefProcessTakesMoreBlocks) {
+  Log log;
+  const OpenProcess open = processes({.white = 0.001}, 1, log);
+  int asked = 0;
+  const OpenProcess brief = [&](Arm first) {
+    BlockProcess process = open(first);
+    process.brief = [&] { return ++asked > 0; };
+    return process;
+  };
+  const Gathered claim = gather(kClaim, brief, never);
+  ASSERT_EQ(claim.processes.size(), kClaim.processes);
+  for (const ProcessBlocks& blocks : claim.processes)
+    EXPECT_EQ(blocks.size(), kBriefBlocks * kClaim.blocks);
+  EXPECT_GT(asked, 0);
 }
 
 TEST(Gather, AMachineThatNeverBecomesPreciseIsGivenUp) {
@@ -101,7 +126,7 @@ TEST(Gather, AMachineThatNeverBecomesPreciseIsGivenUp) {
 TEST(Gather, AProcessThatStartedTooLateIsNoProcess) {
   Log log;
   int calls = 0;  // of the clock: the second is after the first process has started
-  const Gathered late = gather(kClaim, processes({}, 1, log), [&] { return ++calls > 1; });
+  const Gathered late = gather(kClaim, processes({}, 1, log), [&](bool) { return ++calls > 1; });
   EXPECT_EQ(log.closed, 1);
   EXPECT_TRUE(late.processes.empty());
 }

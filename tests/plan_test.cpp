@@ -100,10 +100,9 @@ TEST(Plan, FamiliesReplaceTheSuites) {
 TEST(Plan, EveryMistakeIsOneSentence) {
   Selection selection = colreduce();
   selection.op = "colreduse";
-  EXPECT_EQ(
-      complaint(selection),
-      "there is no operator 'colreduse'; known: colreduce, attnres_phase1, attnres_phase1_bwd, "
-      "attnres_merge, attnres_merge_bwd");
+  EXPECT_EQ(complaint(selection).rfind(
+                "there is no operator 'colreduse'; known: colreduce, attnres_phase1, ", 0),
+            0u);
   selection = colreduce();
   selection.backends = "wgmma";
   EXPECT_EQ(complaint(selection).rfind(

@@ -463,9 +463,38 @@ class DepthBandwidth(Drawn):
             self.assertEqual(points, {f"{op}:libtorch": [12.0], f"{op}:fused_simt": [81.0]})
             self.assertEqual([t.get_text() for t in panels[op].get_yticklabels()], [shape])
 
-    def test_rows_of_another_operator_draw_nothing(self) -> None:
+    def test_peers_stand_beside_them_and_failures_are_named(self) -> None:
+        figure = depth_bandwidth.figure(
+            self.read(self.records + synthetic.depth() + synthetic.depth_peers()))
+        panels = {ax.get_title(): ax for ax in figure.axes}
+        (line,) = [line for line in panels["attnres_phase1"].lines
+                   if line.get_gid() == "attnres_phase1:torch_eager"]
+        self.assertEqual(list(line.get_xdata()), [9.0])
+        self.assertEqual([t.get_text() for t in panels["attnres_phase1"].get_yticklabels()],
+                         ["N4 S8 B4 T16k D2k, adds"])
+        self.assertEqual([t.get_text() for t in panels["attnres_phase1"].texts],
+                         ["✶ flash_attn_res"])
+
+    def test_a_backward_stands_beside_its_forward_and_below_come_networks(self) -> None:
+        figure = depth_bandwidth.figure(
+            self.read(self.records + synthetic.depth() + synthetic.depth_peers()))
+        places = {ax.get_title(): ax.get_position() for ax in figure.axes}
+        self.assertEqual(list(places), ["attnres_phase1", "attnres_merge_bwd", "attnres_network",
+                                        "attnres_network_bwd"])
+        forward, backward = places["attnres_network"], places["attnres_network_bwd"]
+        self.assertEqual((forward.y0, forward.y1), (backward.y0, backward.y1))
+        self.assertLess(forward.x1, backward.x0)
+        self.assertLess(forward.y1, places["attnres_merge_bwd"].y0)
+        (network,) = [ax for ax in figure.axes if ax.get_title() == "attnres_network"]
+        self.assertEqual([t.get_text() for t in network.get_yticklabels()],
+                         ["L32 S8 B4 T16k D2k"])
+
+    def test_rows_of_another_operator_or_without_times_draw_nothing(self) -> None:
         with self.assertRaises(rows.NoRows):
             depth_bandwidth.figure(self.read(self.records))
+        failed = [r | {"status": "CRASH", "time": None, "sol": None} for r in synthetic.depth()]
+        with self.assertRaises(rows.NoRows):
+            depth_bandwidth.figure(self.read(failed))
 
 
 class ModelsShare(Drawn):

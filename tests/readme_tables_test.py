@@ -113,6 +113,33 @@ class Tables(unittest.TestCase):
             "largest error / tolerance": "2.250"})
         self.assertEqual(table["libtorch"]["other"], "0")
 
+    def test_depth(self) -> None:
+        self.records = synthetic.depth() + synthetic.depth_peers()
+        lines = {(line["operator"], line["problem"]): line
+                 for line in parse(readme_tables.depth(self.read()))}
+        self.assertEqual(set(lines), {("attnres_phase1", "N4 S8 B4 T16k D2k, adds"),
+                                      ("attnres_merge_bwd", "B4 T16k D7k, adds"),
+                                      ("attnres_network", "L32 S8 B4 T16k D2k"),
+                                      ("attnres_network_bwd", "L32 S8 B4 T16k D2k")})
+        line = lines["attnres_phase1", "N4 S8 B4 T16k D2k, adds"]
+        self.assertEqual(line["torch_eager"], "4.00 (9 %)")
+        self.assertEqual(line["fused_simt"], "**1.00** (81 %)")
+        self.assertEqual(lines["attnres_network", "L32 S8 B4 T16k D2k"]["torch_eager"], "–")
+        self.records = synthetic.sweep("readme")
+        with self.assertRaises(rows.NoRows):
+            readme_tables.depth(self.read())
+
+    def test_environment_is_no_peers(self) -> None:
+        ours = synthetic.run()
+        peers = synthetic.run(utc="2026-11-22T10:15:00Z")
+        peers["ceilings"] = dict.fromkeys(peers["ceilings"]) | {"copy_Bps": 4.2e12}
+        peers["build"]["cxx"] = "Python 3.12.3"
+        synthetic.write(self.folder, "nvidia-h200", [ours, *self.records, peers,
+                                                     *synthetic.depth_peers()])
+        facts = readme_tables.environment(rows.latest(self.folder, "nvidia-h200"))
+        self.assertIn("GNU", facts)
+        self.assertNotIn("Python", facts)
+
     def test_environment(self) -> None:
         text = readme_tables.environment(self.read())
         for part in ("NVIDIA H200", "580.159", "13.0", "0123456", "2026-11-21", "4.20 TB/s"):

@@ -101,6 +101,23 @@ TEST(CellRowJson, MissingValuesAreNull) {
     EXPECT_TRUE(json[name].is_null()) << name;
 }
 
+TEST(CellRowJson, AKernelsResourcesAreInTheRow) {
+  CellRow row;
+  row.kernels = {{"told", 168, 0, 1024, 2, 0.375}, {"untold", 32, 8, 0}};
+  const Json told = to_json(row)["kernels"][0];
+  EXPECT_EQ(told["ctas_per_sm"], 2);
+  EXPECT_EQ(told["occupancy"], 0.375);
+  const Json untold = to_json(row)["kernels"][1];
+  EXPECT_EQ(untold["spill"], 8);
+  EXPECT_TRUE(untold["ctas_per_sm"].is_null() && untold["occupancy"].is_null());
+}
+
+TEST(Occupancy, IsAShareOfTheWarps) {
+  EXPECT_EQ(gpu::occupancy_of(2, 384, 2048), 0.375);
+  EXPECT_EQ(gpu::occupancy_of(32, 1, 2048), 0.5) << "a CTA takes whole warps";
+  EXPECT_EQ(gpu::occupancy_of(0, 1024, 2048), 0);
+}
+
 TEST(CellRowJson, AnInfiniteErrorIsNullNotAnInvalidNumber) {
   CellRow row;
   row.check.emplace().nerr_max = std::numeric_limits<double>::infinity();

@@ -80,6 +80,20 @@ class Reader(unittest.TestCase):
         found = rows.latest_comparisons(self.results, "nvidia-h200")
         self.assertEqual([c.verdict for c in found.cells], ["UNDECIDED", "FASTER"])
 
+    def test_a_cell_without_time_leaves_the_older_measurement(self) -> None:
+        pair = ("mma_sm80", "split_k", "readme")
+        shapes = [SHAPE | {"M": m} for m in (1, 2)]
+        self.comparisons(*(synthetic.comparison(*pair, s) for s in shapes),
+                         synthetic.session_end())
+        later = [synthetic.comparison(*pair, shapes[0], 1.25, "SLOWER", session="later"),
+                 synthetic.comparison(*pair, shapes[1], session="later")
+                 | {"ratio": None, "ci99": None, "verdict": "UNDECIDED"}]
+        self.write(synthetic.run(utc="2026-11-30T10:15:00Z"), *later,
+                   synthetic.session_end("later"), folder="20261130T101500Z_0123456")
+        found = rows.latest_comparisons(self.results, "nvidia-h200")
+        self.assertEqual([c.verdict for c in found.cells], ["SLOWER", "FASTER"])
+        self.assertNotEqual(found.session.session, "later")
+
     def test_comparisons_of_other_machines_are_left_out_and_named(self) -> None:
         pair = ("mma_sm80", "wgmma_sm90", "readme")
         old = synthetic.run(utc="2026-11-20T10:15:00Z", driver="570.1")

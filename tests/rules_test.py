@@ -25,7 +25,7 @@ def cpp_tests() -> set[str]:
     """Suite.Test of every source: a build without CUDA has only some of them in its binary."""
     sources = [*(ROOT / "tests").glob("*.cpp"), *(ROOT / "tests").glob("*.cu")]
     return {f"{suite}.{name}" for path in sources for suite, name in
-            re.findall(r"^TEST(?:_F|_P)?\((\w+), (\w+)\)", path.read_text(), re.MULTILINE)}
+            re.findall(r"^(?:TYPED_)?TEST(?:_F|_P)?\((\w+), (\w+)\)", path.read_text(), re.MULTILINE)}
 
 
 def python_tests() -> set[str]:

@@ -45,6 +45,17 @@ TEST_F(RunnerTest, TimingKeepsEverySampleAndChecksAgain) {
   EXPECT_EQ(row.check->after, std::optional<bool>(true));
 }
 
+TEST_F(RunnerTest, WhatIsPaidOnceIsOutsideEverySample) {
+  const CellRow row = run("slow_start", /*timed=*/true);
+  ASSERT_TRUE(row.time.has_value()) << row.reason.value_or("");
+  EXPECT_GE(row.time->set_up.planning_ns, 1e9 * kSlowPlanSeconds);
+  EXPECT_LT(row.time->set_up.planning_ns, 1e9 * kSlowFirstCallSeconds);
+  EXPECT_GE(row.time->set_up.first_call_ns, 1e9 * kSlowFirstCallSeconds);
+  EXPECT_GT(row.time->set_up.allocation_ns, 0) << "it has a workspace";
+  EXPECT_LT(row.time->cold.median, 1e9 * kSlowPlanSeconds);
+  EXPECT_LT(row.time->hot.median, 1e9 * kSlowPlanSeconds);
+}
+
 TEST_F(RunnerTest, EveryColdSampleHasItsClock) {
   const CellRow row = run("right", /*timed=*/true);
   ASSERT_TRUE(row.clock.has_value());
@@ -145,6 +156,39 @@ TEST_F(RunnerTest, ARunnerGoesOnAfterFailures) {
   EXPECT_TRUE(runner.tainted());
   EXPECT_EQ(runner.run(toy_item("right")).status, Status::kOk);
   EXPECT_EQ(runner.run(toy_item("input")).status, Status::kIncorrect);
+}
+
+TEST_F(RunnerTest, BitsThatHavePassedElsewhereAreNotComparedAgain) {
+  Runner first(machine_, {}, std::nullopt);
+  first.run(toy_item("right"));
+  const std::string right = toy_item("right").name();
+  ASSERT_EQ(first.verified().count(right), 1u);
+
+  VerifiedCells marked = first.verified();
+  marked[right].check.nerr_max = 0.125;  // shows where the check comes from
+  marked[toy_item("wrong").name()] = marked[right];
+  Runner next(machine_, {}, std::nullopt);
+  next.trust(marked);
+  const CellRow same = next.run(toy_item("right"));
+  EXPECT_EQ(same.status, Status::kOk);
+  EXPECT_EQ(same.check->nerr_max, 0.125);
+  EXPECT_EQ(next.run(toy_item("wrong")).status, Status::kIncorrect) << "other bits";
+
+  VerifiedCells elsewhere;
+  elsewhere["another cell"] = marked[right];
+  Runner other_cell(machine_, {}, std::nullopt);
+  other_cell.trust(elsewhere);
+  EXPECT_NE(other_cell.run(toy_item("right")).check->nerr_max, 0.125) << "another question";
+
+  Runner other_data(machine_, {.seed = 2}, std::nullopt);
+  other_data.trust(marked);
+  EXPECT_NE(other_data.run(toy_item("right")).check->nerr_max, 0.125) << "other inputs";
+}
+
+TEST_F(RunnerTest, WhatDoesNotPassOrRepeatIsNotPassedOn) {
+  Runner runner(machine_, {}, std::nullopt);
+  for (const char* backend : {"wrong", "nan", "reads"}) runner.run(toy_item(backend));
+  EXPECT_TRUE(runner.verified().empty());
 }
 
 TEST_F(RunnerTest, TwoBackendsShareTensorsAndAreSampledInTurns) {

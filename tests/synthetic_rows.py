@@ -69,7 +69,8 @@ def cell(backend: str, mode: str, suite: str, shape: dict[str, int], status: str
         "check": {"before": correct, "after": correct if timed else None, "nerr_max": nerr,
                   "at": [0, 0, 0], "ref": "gpu_f64", "bit_stable": True} if checked else None,
         "time": {"cold": spread(median_ns), "hot": spread(median_ns * 0.9), "graph": None,
-                 "host_launch": 3000, "flush_bytes": 1 << 27} if timed else None,
+                 "host_launch": 3000, "planning": 2000, "first_call": 400000,
+                 "allocation": 9000, "flush_bytes": 1 << 27} if timed else None,
         "mem": {"inputs": 1 << 24, "outputs": 1 << 16, "workspace": workspace, "hidden": hidden,
                 "lower_bound": 1 << 20} if ran else None,
         "plan": None, "kernels": [],
@@ -204,6 +205,22 @@ def depth() -> list[Record]:
             record = cell(backend, "bench", "shapes", shape, dtype="bf16", dpartial="add")
             rows.append(record | {"op": op, "sol": {"pct": percent, "bound": "memory",
                                                     "limit_ns": percent * 1e4}})
+    return rows
+
+
+def depth_peers() -> list[Record]:
+    """Peers of those cells, one of which failed, and a network of another revision of the family."""
+    shape = {"N": 4, "S": 8, "B": 4, "T": 16384, "D": 2048}
+    rows = []
+    for backend, status, percent in (("torch_eager", "OK", 9.0), ("flash_attn_res", "CRASH", None)):
+        record = cell(backend, "bench", "shapes", shape, status, dtype="bf16", median_ns=4e6,
+                      dpartial="add", sources="stacked")
+        rows.append(record | {"op": "attnres_phase1", "sol": percent and {
+            "pct": percent, "bound": "memory", "limit_ns": percent * 4e4}})
+    for op in ("attnres_network", "attnres_network_bwd"):
+        record = cell("fused_simt", "bench", "shapes", {"L": 32, "S": 8, "B": 4, "T": 16384,
+                                                        "D": 2048}, dtype="bf16", median_ns=2e7)
+        rows.append(record | {"op": op, "sol": {"pct": 70.0, "bound": "memory", "limit_ns": 1.4e7}})
     return rows
 
 

@@ -98,6 +98,18 @@ TEST_F(GpuTimer, AHostThatBlocksTooLongIsReported) {
   EXPECT_FALSE(gpu::time(delayed(std::chrono::milliseconds(400)), false, 1).gated);
 }
 
+TEST_F(GpuTimer, AKernelTellsItsOccupancy) {
+  const auto* function = reinterpret_cast<const void*>(&spin);
+  const gpu::KernelResources told = gpu::describe({function, 0, 1024});
+  EXPECT_GE(told.ctas_per_sm.value_or(0), 1);
+  EXPECT_EQ(told.occupancy.value_or(0), 1) << "few registers: an SM is full of such CTAs";
+  const std::size_t half = facts_->info.shared_bytes_per_block;  // more than half of an SM's
+  CUDA_CHECK(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  static_cast<int>(half)));
+  EXPECT_EQ(gpu::describe({function, half, 32}).ctas_per_sm, std::optional<int>(1));
+  EXPECT_FALSE(gpu::describe({function, 0}).occupancy.has_value());
+}
+
 TEST_F(GpuTimer, AnEmptyKernelTakesLittleButNotNothing) {
   const Ceilings ceilings = gpu::measure_ceilings();
   EXPECT_GT(ceilings.null_kernel_ns, 100);

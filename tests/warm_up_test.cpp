@@ -48,6 +48,17 @@ TEST(WarmUp, AClockThatNeverSettlesEndsIt) {
   EXPECT_NEAR(ms_of(climbs(1.0)), 500, 10);
 }
 
+TEST(WarmUp, ItMayBeGivenLessTime) {
+  double now = 0;
+  const WarmStep swings = [&] {
+    now += 0.002;
+    return 1900 * (1 + 0.02 * std::sin(10 * now));
+  };
+  EXPECT_FALSE(warm_up(
+      swings, [&] { return now; }, 0.6));
+  EXPECT_NEAR(1000 * now, 600, 10);
+}
+
 TEST(WarmUp, LongStepsAreComparedOneByOne) {
   EXPECT_NEAR(ms_of([](double) { return 1980; }, 0.4), 1200, 10);
   EXPECT_NEAR(ms_of([](double t) { return 1500 + 100 * t; }, 0.4), -3200, 10);

@@ -37,10 +37,11 @@ struct Workspace {
   std::size_t bytes = 0;
 };
 
-/// A kernel that a launch uses: the address of a __global__ function, for the row's resource report.
+/// A kernel that a launch uses, for the row's resource report.
 struct KernelUse {
-  const void* function = nullptr;
+  const void* function = nullptr;  ///< the address of a __global__ function
   std::size_t dynamic_shared_bytes = 0;
+  int threads = 0;  ///< of a CTA; 0: not told, and the row has no occupancy
 };
 
 /// One launch, bound to one problem, one set of tensors and one workspace.

@@ -1,4 +1,4 @@
-// Element types of tensors, and their exact conversion to and from fp32 and fp64 on the host.
+// Element types of tensors, and their exact conversion to and from fp32 and fp64.
 #pragma once
 
 #include <array>
@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+
+#include "harness/core/host_device.h"
 
 namespace attn {
 
@@ -27,7 +29,7 @@ constexpr double half_subnormal(DType dtype) {
   return kHalf[static_cast<std::size_t>(dtype)];
 }
 
-inline float f16_to_float(std::uint16_t bits) {
+ATTN_HOST_DEVICE inline float f16_to_float(std::uint16_t bits) {
   const std::uint32_t sign = (bits & 0x8000u) << 16;
   const std::uint32_t exponent = (bits >> 10) & 0x1fu;
   const std::uint32_t mantissa = bits & 0x3ffu;
@@ -54,7 +56,7 @@ inline std::uint16_t float_to_f16(float value) {
   return static_cast<std::uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
 }
 
-inline float bf16_to_float(std::uint16_t bits) {
+ATTN_HOST_DEVICE inline float bf16_to_float(std::uint16_t bits) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
@@ -65,8 +67,8 @@ inline std::uint16_t float_to_bf16(float value) {
   return static_cast<std::uint16_t>((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
 
-/// Element `index` of a host array of `dtype`, exact.
-inline float load_element(const void* data, DType dtype, std::int64_t index) {
+/// Element `index` of an array of `dtype`, exact.
+ATTN_HOST_DEVICE inline float load_element(const void* data, DType dtype, std::int64_t index) {
   switch (dtype) {
     case DType::kF16:
       return f16_to_float(static_cast<const std::uint16_t*>(data)[index]);

@@ -16,6 +16,14 @@
 
 namespace attn {
 
+/// An answer that lies on the GPU. Element i of an output is right within the rounding to the output's
+/// type and, unless its backend computes in fp64, error[i] besides.
+struct DeviceAnswer {
+  const double* value = nullptr;  // [elements]
+  const float* error = nullptr;   // [elements]
+  std::size_t elements = 0;
+};
+
 /// The right answer of one problem on one set of inputs, in fp64, and how far from it a correct
 /// backend may be. Elements are numbered as in the dense outputs, one output after the other in the
 /// order of tensor_specs.
@@ -30,6 +38,9 @@ class AnyReference {
   virtual double norm_tolerance(std::size_t /*output*/, NumericsClass) const {
     return std::numeric_limits<double>::infinity();
   }
+  /// Where an answer that stays on the GPU lies, else null pointers: of one there is no value() and no
+  /// tolerance().
+  virtual DeviceAnswer on_device() const { return {}; }
   virtual std::string_view computed_by() const = 0;  ///< "cpu_f64" or "gpu_f64"
 };
 

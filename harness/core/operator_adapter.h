@@ -73,6 +73,12 @@ concept BoundsNorms = requires(const typename Op::Problem& problem,
   { Op::norm_tolerance(problem, reference, output, numerics) } -> std::same_as<double>;
 };
 
+/// An operator whose oracle on the GPU may leave its answer there.
+template <class Op>
+concept AnswersOnDevice = requires(const typename Op::Reference& reference) {
+  { reference.on_device } -> std::convertible_to<std::shared_ptr<const DeviceAnswer>>;
+};
+
 template <OperatorContract Op>
 class OperatorAdapter final : public AnyOperator {
  public:
@@ -117,7 +123,10 @@ class OperatorAdapter final : public AnyOperator {
    public:
     ErasedReference(Problem problem, typename Op::Reference reference, std::string_view source)
         : problem_(std::move(problem)), reference_(std::move(reference)), source_(source) {}
-    std::size_t size() const override { return reference_.value.size(); }
+    std::size_t size() const override {
+      const DeviceAnswer answer = on_device();
+      return answer.value ? answer.elements : reference_.value.size();
+    }
     double value(std::size_t index) const override { return reference_.value[index]; }
     double tolerance(std::size_t index, NumericsClass numerics) const override {
       return Op::tolerance(problem_, reference_, index, numerics);
@@ -126,6 +135,12 @@ class OperatorAdapter final : public AnyOperator {
       if constexpr (BoundsNorms<Op>)
         return Op::norm_tolerance(problem_, reference_, output, numerics);
       return AnyReference::norm_tolerance(output, numerics);
+    }
+    DeviceAnswer on_device() const override {
+      if constexpr (AnswersOnDevice<Op>) {
+        if (reference_.on_device) return *reference_.on_device;
+      }
+      return {};
     }
     std::string_view computed_by() const override { return source_; }
 

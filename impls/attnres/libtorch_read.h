@@ -7,10 +7,21 @@
 namespace attn::attnres {
 
 /// Tokens whose fp32 copies take about 256 MB, for `rows` rows a token.
-std::int64_t torch_chunk(const TokenProblem& p, std::int64_t rows);
+std::int64_t torch_chunk(const PlaneProblem& p, std::int64_t rows);
 
 /// Rows [first, first + count) of a dense tensor [planes, tokens, D] or of [tokens, D].
-at::Tensor token_rows(const TensorView& view, MemorySpace space, const TokenProblem& p);
+at::Tensor token_rows(const TensorView& view, MemorySpace space, const PlaneProblem& p);
+
+/// Rows of the tokens [first, first + count) of any dense tensor [tokens, width].
+struct TokenChunk {
+  const PlaneProblem& p;
+  std::int64_t first, count;
+  MemorySpace space;
+
+  at::Tensor operator()(const TensorView& view) const {
+    return token_rows(view, space, p)[0].narrow(0, first, count);
+  }
+};
 
 struct TorchRead {
   at::Tensor v;       ///< [tokens, N, D] fp32
@@ -20,12 +31,17 @@ struct TorchRead {
   at::Tensor p;       ///< [tokens, S, N]
 };
 
-/// Tokens [first, first + count) under the queries wt [S, D] in fp32.
-TorchRead torch_read(const Planes& planes,
-                     const ReadProblem& p,
-                     const at::Tensor& wt,
-                     std::int64_t first,
-                     std::int64_t count,
-                     MemorySpace space);
+/// The sources of tokens [first, first + count): [tokens, N, D] in fp32.
+at::Tensor torch_sources(const Planes& planes,
+                         const SourceProblem& p,
+                         std::int64_t first,
+                         std::int64_t count,
+                         MemorySpace space);
+
+/// The read of those by the queries wt [S, D] in fp32.
+TorchRead torch_read(at::Tensor v, const at::Tensor& wt, double eps);
+
+/// b + update, rounded to `sum` and read back in fp32.
+at::Tensor torch_sum(const at::Tensor& b, const at::Tensor& update, const at::Tensor& sum);
 
 }  // namespace attn::attnres

@@ -6,20 +6,17 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "harness/core/backend.h"
 #include "harness/core/cuda_check.h"
 #include "impls/attnres/columns.cuh"
+#include "impls/attnres/output_norm.cuh"
 #include "impls/attnres/team.cuh"
+#include "impls/attnres/two_weights.h"
 #include "reference/attnres/contract.h"
 
 namespace attn::attnres {
 
 inline constexpr int kMergeThreads = 512;  // at most: 128 registers each
-
-/// A tensor of rows [tokens, D].
-struct RowsOf {
-  void* data;
-  DType dtype;
-};
 
 struct MergeArguments {
   RowsOf partial, wt, read;
@@ -29,8 +26,6 @@ struct MergeArguments {
   int groups;  // of eight columns
   float eps;
 };
-
-inline RowsOf rows_of(const TensorView& view) { return {view.data, view.dtype}; }
 
 /// The tensors that the merge and its backward both read.
 template <class Problem, class Tensors>
@@ -137,15 +132,15 @@ __device__ inline void cta_sums(const Team& team,
 }
 
 /// The two weights of a merge.
-struct MergeWeights {
-  float r, l, a, other;  // reciprocal RMS, logit and weight of the partial sum; 1 - a
+struct MergeWeights : TwoWeights {
+  float r, l;  // reciprocal RMS and logit of the partial sum
 };
 
 __device__ inline MergeWeights merge_weights(
     float squares, float product, float z, int D, float eps) {
-  const float r = 1.0f / sqrtf(squares / static_cast<float>(D) + eps);
+  const float r = reciprocal_rms(squares, D, eps);
   const float l = r * product;
-  return {r, l, 1.0f / (1.0f + expf(z - l)), 1.0f / (1.0f + expf(l - z))};
+  return {two_weights(z, l), r, l};
 }
 
 /// Groups of a thread, and threads of the CTA, for rows of `groups` groups.
@@ -162,6 +157,26 @@ int resident_ctas(void (*kernel)(Arguments), int threads, std::int64_t tokens, i
   CUDA_CHECK(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, kernel, threads, 0));
   return static_cast<int>(
       std::min<std::int64_t>(tokens, std::int64_t{std::max(1, per_sm)} * std::max(1, sm_count)));
+}
+
+/// One launch of such CTAs; `arguments` holds the tokens.
+template <class Arguments>
+Launch resident_launch(void (*kernel)(Arguments),
+                       const Arguments& arguments,
+                       std::int64_t groups,
+                       bool vectors,
+                       int sm_count) {
+  const int threads = merge_threads(groups);
+  const int ctas = resident_ctas(kernel, threads, arguments.tokens, sm_count);
+  Launch launch;
+  launch.note = vectors ? "16-byte loads" : "scalar loads";
+  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0});
+  launch.enqueue = [=](Stream stream) {
+    if (ctas == 0) return;
+    kernel<<<ctas, threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments);
+    CUDA_CHECK_LAUNCH();
+  };
+  return launch;
 }
 
 /// The kernel among Kernel<T, U, rows, groups>::value that takes partial sums of T and mixed rows of U.
@@ -183,6 +198,18 @@ auto merge_kernel_for(DType partial, DType out, bool vectors, std::int64_t group
   if (vectors && partial == DType::kF16 && out == DType::kF16)
     return sized.template operator()<__half, __half, Rows::kDirect>();
   return sized.template operator()<float, float, Rows::kSingle>();
+}
+
+/// The kernel among Kernel<T, rows, groups>::value for planes that are all of type T.
+template <template <class, Rows, int> class Kernel>
+auto plane_kernel_for(DType dtype, bool vectors, std::int64_t groups) {
+  const auto sized = [&]<class T, Rows kRows>() {
+    return merge_groups(groups) == 2 ? Kernel<T, kRows, 2>::value() : Kernel<T, kRows, 4>::value();
+  };
+  if (!vectors) return sized.template operator()<float, Rows::kSingle>();
+  if (dtype == DType::kBF16) return sized.template operator()<__nv_bfloat16, Rows::kDirect>();
+  if (dtype == DType::kF16) return sized.template operator()<__half, Rows::kDirect>();
+  return sized.template operator()<float, Rows::kDirect>();
 }
 
 /// Whether merge_kernel_for uses vectors: the note of a row says so.

@@ -7,10 +7,10 @@
 // Limit      memory: 3 rows a token, 5 with an update.
 // Rounding   fp32, one rounding of each output; the logit is that of the rounded sum.
 // Source     reference/attnres/README.md.
-#include <cmath>
 #include <cstdint>
 
 #include "impls/attnres/cpu_rows.h"
+#include "impls/attnres/two_weights.h"
 #include "reference/attnres_merge/contract.h"
 
 namespace attn::attnres_merge {
@@ -31,34 +31,23 @@ std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
 
-/// b of token t, with its update.
-void load_partial(
-    const Problem& p, const Tensors& tensors, std::int64_t t, float* b, float* update) {
-  const std::int64_t first = t * p.D;
-  attnres::widen_row(b, element(tensors.partial.data, p.dtype, first), p.dtype, p.D);
-  if (p.update == attnres::Option::kOff) return;
-  attnres::widen_row(update, element(tensors.update.data, p.dtype, first), p.dtype, p.D);
-  attnres::add_scaled(b, 1, update, p.D);
-  void* sum = element(tensors.sum.data, p.dtype, first);
-  attnres::store_row(sum, p.dtype, b, p.D, Store::kWrite);
-  attnres::widen_row(b, sum, p.dtype, p.D);
-}
-
 void merge_token(
     const Problem& p, const Tensors& tensors, const float* query, std::int64_t t, float* b) {
   float* read = b + p.D;
   const DType out = p.out_type();
-  load_partial(p, tensors, t, b, read);
-  attnres::widen_row(read, element(tensors.read.data, out, t * p.D), out, p.D);
+  const std::int64_t first = t * p.D;
+  attnres::widen_row(b, element(tensors.partial.data, p.dtype, first), p.dtype, p.D);
+  if (p.update == attnres::Option::kOn)
+    attnres::add_update(b, element(tensors.update.data, p.dtype, first),
+                        element(tensors.sum.data, p.dtype, first), p.dtype, p.D);
+  attnres::widen_row(read, element(tensors.read.data, out, first), out, p.D);
   const float z = static_cast<const float*>(tensors.z.data)[t];
   const float l = attnres::reciprocal_rms(b, p.D, p.eps) * attnres::dot(query, b, p.D);
-  const float a = 1 / (1 + std::exp(z - l));
-  const float other = 1 / (1 + std::exp(l - z));
-  for (std::int64_t d = 0; d < p.D; ++d) read[d] = other * read[d] + a * b[d];
-  attnres::store_row(element(tensors.out.data, out, t * p.D), out, read, p.D, Store::kWrite);
+  const attnres::TwoWeights weights = attnres::two_weights(z, l);
+  for (std::int64_t d = 0; d < p.D; ++d) read[d] = weights.other * read[d] + weights.a * b[d];
+  attnres::store_row(element(tensors.out.data, out, first), out, read, p.D, Store::kWrite);
   if (p.lse == attnres::Option::kOn)
-    static_cast<float*>(tensors.lse.data)[t] =
-        std::fmax(z, l) + std::log1p(std::exp(-std::abs(z - l)));
+    static_cast<float*>(tensors.lse.data)[t] = attnres::two_lse(z, l);
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {

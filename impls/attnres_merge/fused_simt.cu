@@ -105,8 +105,7 @@ __global__ void __launch_bounds__(attnres::kMergeThreads)
       for (int c = 0; c < kColumns; ++c) merged[c] = weights.other * merged[c] + weights.a * x[c];
       attnres::store_row_group<U, kRows>(place, p.out, token, i, merged);
     }
-    if (p.lse && thread == 0)
-      p.lse[token] = fmaxf(z, weights.l) + log1pf(expf(-fabsf(z - weights.l)));
+    if (p.lse && thread == 0) p.lse[token] = attnres::two_lse(z, weights.l);
   }
 }
 
@@ -135,7 +134,7 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
   Launch launch;
   launch.note =
       attnres::has_merge_vectors(p.dtype, p.out_type(), aligned) ? "16-byte loads" : "scalar loads";
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0});
+  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0, threads});
   launch.enqueue = [=](Stream stream) {
     if (ctas == 0) return;
     kernel<<<ctas, threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments);

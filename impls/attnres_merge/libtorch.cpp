@@ -22,16 +22,9 @@ void merge_all(const Problem& p, const Tensors& t, MemorySpace space) {
   const at::Tensor wt = wrap(t.wt, space)[0][0][0].to(at::kFloat);
   const std::int64_t chunk = attnres::torch_chunk(p, 4);
   for (std::int64_t first = 0; first < p.tokens(); first += chunk) {
-    const std::int64_t count = std::min(chunk, p.tokens() - first);
-    const auto rows = [&](const TensorView& view) {
-      return attnres::token_rows(view, space, p)[0].narrow(0, first, count);
-    };
+    const attnres::TokenChunk rows{p, first, std::min(chunk, p.tokens() - first), space};
     at::Tensor b = rows(t.partial).to(at::kFloat);
-    if (p.update == Option::kOn) {
-      const at::Tensor sum = rows(t.sum);
-      sum.copy_(b + rows(t.update).to(at::kFloat));
-      b = sum.to(at::kFloat);
-    }
+    if (p.update == Option::kOn) b = attnres::torch_sum(b, rows(t.update), rows(t.sum));
     const at::Tensor read = rows(t.read).to(at::kFloat);
     const at::Tensor z = rows(t.z);
     const at::Tensor r = (b.square().mean(-1, /*keepdim=*/true) + p.eps).rsqrt();

@@ -9,10 +9,10 @@
 // Rounding   fp32, one rounding of each output.
 // Source     reference/attnres/README.md.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 #include "impls/attnres/cpu_rows.h"
+#include "impls/attnres/two_weights.h"
 #include "reference/attnres_merge_bwd/contract.h"
 
 namespace attn::attnres_merge_bwd {
@@ -51,8 +51,7 @@ void token_backward(const Problem& p,
   const float z = static_cast<const float*>(tensors.z.data)[t];
   const float r = attnres::reciprocal_rms(b, p.D, p.eps);
   const float l = r * attnres::dot(query, b, p.D);
-  const float a = 1 / (1 + std::exp(z - l));
-  const float other = 1 / (1 + std::exp(l - z));
+  const auto [a, other] = attnres::two_weights(z, l);
 
   for (std::int64_t d = 0; d < p.D; ++d) result[d] = b[d] - read[d];
   const float q = a * other * attnres::dot(dout, result, p.D);

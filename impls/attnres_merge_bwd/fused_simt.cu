@@ -156,7 +156,7 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
   Launch launch;
   launch.note =
       attnres::has_merge_vectors(p.dtype, p.out_type(), vectors) ? "16-byte loads" : "scalar loads";
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0});
+  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0, threads});
   launch.enqueue = [=](Stream stream) {
     const auto handle = static_cast<cudaStream_t>(stream.handle);
     if (ctas > 0) {

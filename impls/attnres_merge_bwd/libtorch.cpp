@@ -25,9 +25,7 @@ at::Tensor chunk_backward(const Problem& p,
                           std::int64_t first,
                           std::int64_t count,
                           MemorySpace space) {
-  const auto rows = [&](const TensorView& view) {
-    return attnres::token_rows(view, space, p)[0].narrow(0, first, count);
-  };
+  const attnres::TokenChunk rows{p, first, count, space};
   const at::Tensor b = rows(t.partial).to(at::kFloat);
   const at::Tensor read = rows(t.read).to(at::kFloat);
   const at::Tensor dout = rows(t.dout).to(at::kFloat);
@@ -43,11 +41,11 @@ at::Tensor chunk_backward(const Problem& p,
     dz = dz + other * rows(t.dlse);
   }
   rows(t.dz).copy_(dz);
-  rows(t.dread).copy_(other * dout);
   const at::Tensor k = l * r.square() / static_cast<double>(p.D);
   const at::Tensor db = a * dout + dl * (r * wt - k * b);
   const at::Tensor to = rows(t.dpartial);
   to.copy_(p.dpartial == attnres::Store::kAdd ? to.to(at::kFloat) + db : db);
+  rows(t.dread).copy_(other * dout);  // last: it may be where dout is
   return at::matmul(b.t(), dl * r).squeeze(-1);
 }
 

@@ -85,7 +85,8 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
 
   Launch launch;
   launch.note = attnres::describe(config, "queries");
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), config.shared_bytes});
+  launch.kernels.push_back(
+      {reinterpret_cast<const void*>(kernel), config.shared_bytes, config.threads()});
   launch.enqueue = [=, queries = static_cast<int>(padded_queries(p))](Stream stream) {
     if (ctas == 0) return;
     const auto handle = static_cast<cudaStream_t>(stream.handle);

@@ -102,7 +102,8 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
   Launch launch;
   launch.note = held > 0 ? attnres::describe(config, "queries") + ", their gradient in registers"
                          : attnres::describe(config, "query gradient");
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), config.shared_bytes});
+  launch.kernels.push_back(
+      {reinterpret_cast<const void*>(kernel), config.shared_bytes, config.threads()});
   launch.enqueue = [=](Stream stream) {
     const auto handle = static_cast<cudaStream_t>(stream.handle);
     if (ctas > 0) {

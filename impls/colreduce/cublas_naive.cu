@@ -361,8 +361,9 @@ Launch plan(const Problem& p,
       .note = whole ? "S at once"
                     : "chunk " + std::to_string(heads) + " heads x " +
                           std::to_string(job.cut.rows) + " rows of S",
-      .kernels = {{reinterpret_cast<const void*>(kernels.softmax.function), 0},
-                  {reinterpret_cast<const void*>(kernels.columns), 0}}};
+      .kernels = {{reinterpret_cast<const void*>(kernels.softmax.function), 0,
+                   static_cast<int>(kernels.softmax.threads)},
+                  {reinterpret_cast<const void*>(kernels.columns), 0, kColumnThreads}}};
 }
 
 }  // namespace

@@ -32,6 +32,6 @@ void enqueue_table(const std::vector<std::uint32_t>& words, void* to, Stream str
   }
 }
 
-KernelUse table_use() { return {reinterpret_cast<const void*>(&write_words), 0}; }
+KernelUse table_use() { return {reinterpret_cast<const void*>(&write_words), 0, kWords}; }
 
 }  // namespace attn::colreduce

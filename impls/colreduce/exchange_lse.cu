@@ -72,7 +72,11 @@ void enqueue_clear_lse(float* tensor, std::int64_t count, Stream stream) {
   enqueue_fill(tensor, count, -INFINITY, static_cast<cudaStream_t>(stream.handle));
 }
 
-KernelUse read_lse_use() { return {reinterpret_cast<const void*>(&exchange_lse<true>), 0}; }
-KernelUse write_lse_use() { return {reinterpret_cast<const void*>(&exchange_lse<false>), 0}; }
+KernelUse read_lse_use() {
+  return {reinterpret_cast<const void*>(&exchange_lse<true>), 0, kThreads};
+}
+KernelUse write_lse_use() {
+  return {reinterpret_cast<const void*>(&exchange_lse<false>), 0, kThreads};
+}
 
 }  // namespace attn::colreduce

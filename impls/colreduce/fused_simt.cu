@@ -144,8 +144,9 @@ Launch plan(const Problem& p,
 
   Launch launch;
   launch.note = vectors ? "16-byte loads" : "scalar loads";
-  if (p.lse != Lse::kIn) launch.kernels.push_back({reinterpret_cast<const void*>(kernels.row), 0});
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernels.column), 0});
+  if (p.lse != Lse::kIn)
+    launch.kernels.push_back({reinterpret_cast<const void*>(kernels.row), 0, kSimtThreads});
+  launch.kernels.push_back({reinterpret_cast<const void*>(kernels.column), 0, kSimtThreads});
   launch.enqueue = [p, tensors, passes](Stream stream) {
     const auto handle = static_cast<cudaStream_t>(stream.handle);
     if (p.is_ragged()) clear_outputs(p, tensors, handle);

@@ -47,7 +47,11 @@ void enqueue_convert(const LseRows& rows, Stream stream) {
 void enqueue_take_lse(const LseRows& rows, Stream stream) { enqueue_convert<false>(rows, stream); }
 void enqueue_return_lse(const LseRows& rows, Stream stream) { enqueue_convert<true>(rows, stream); }
 
-KernelUse take_lse_use() { return {reinterpret_cast<const void*>(&convert_lse<false>), 0}; }
-KernelUse return_lse_use() { return {reinterpret_cast<const void*>(&convert_lse<true>), 0}; }
+KernelUse take_lse_use() {
+  return {reinterpret_cast<const void*>(&convert_lse<false>), 0, kThreads};
+}
+KernelUse return_lse_use() {
+  return {reinterpret_cast<const void*>(&convert_lse<true>), 0, kThreads};
+}
 
 }  // namespace attn::colreduce

@@ -28,6 +28,6 @@ void enqueue_merge_heads(const HeadParts& parts, Stream stream) {
   CUDA_CHECK_LAUNCH();
 }
 
-KernelUse merge_heads_use() { return {reinterpret_cast<const void*>(&merge_heads), 0}; }
+KernelUse merge_heads_use() { return {reinterpret_cast<const void*>(&merge_heads), 0, kThreads}; }
 
 }  // namespace attn::colreduce

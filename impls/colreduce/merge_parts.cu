@@ -33,6 +33,8 @@ void enqueue_merge_parts(
   CUDA_CHECK_LAUNCH();
 }
 
-KernelUse merge_parts_use() { return {reinterpret_cast<const void*>(&merge_parts), 0}; }
+KernelUse merge_parts_use() {
+  return {reinterpret_cast<const void*>(&merge_parts), 0, kMergeThreads};
+}
 
 }  // namespace attn::colreduce

@@ -46,7 +46,9 @@ struct Pass {
   void enqueue(Stream stream) const {
     for (const PassLaunch& launch : launches) launch.enqueue(stream);
   }
-  KernelUse use() const { return {kernel.function, static_cast<std::size_t>(kernel.shared_bytes)}; }
+  KernelUse use() const {
+    return {kernel.function, static_cast<std::size_t>(kernel.shared_bytes), kernel.threads};
+  }
 };
 
 std::int64_t tiles_of(std::int64_t rows, int tile) { return (rows + tile - 1) / tile; }

@@ -92,10 +92,9 @@ class Loader {
     sm90::mbarrier_arrive_expect(full, Policy::kTileBytes);
 #pragma unroll
     for (int box = 0; box < Policy::kBoxes; ++box)
-      sm90::tma_load_4d(
-          sm90::shared_address(shared_.keys[slot]) + box * Policy::kBoxBytes, &args_.k.map, full,
-          64 * box, team_.tiles.first_key(chunk_), key_head(cursor_.head),
-          key_batch(cursor_.head));
+      sm90::tma_load_4d(sm90::shared_address(shared_.keys[slot]) + box * Policy::kBoxBytes,
+                        &args_.k.map, full, 64 * box, team_.tiles.first_key(chunk_),
+                        key_head(cursor_.head), key_batch(cursor_.head));
     ++chunk_;
   }
 

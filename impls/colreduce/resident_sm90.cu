@@ -121,7 +121,8 @@ Launch plan_resident(const ColReduce::Problem& problem,
                     static_cast<cudaStream_t>(stream.handle)));
               },
           .note = std::to_string(team.teams) + " teams of " + std::to_string(team.ranks) + " CTAs",
-          .kernels = {{kernel.function, static_cast<std::size_t>(kernel.shared_bytes)}}};
+          .kernels = {
+              {kernel.function, static_cast<std::size_t>(kernel.shared_bytes), kernel.threads}}};
 }
 
 }  // namespace attn::colreduce

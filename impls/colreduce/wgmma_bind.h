@@ -17,7 +17,9 @@ struct BoundPass {
   bool overlaps = false;  ///< may start while the kernel before it ends
 
   void enqueue(Stream stream) const;
-  KernelUse use() const { return {kernel.function, static_cast<std::size_t>(kernel.shared_bytes)}; }
+  KernelUse use() const {
+    return {kernel.function, static_cast<std::size_t>(kernel.shared_bytes), kernel.threads};
+  }
 };
 
 /// The kernel of pass 2 for a problem.

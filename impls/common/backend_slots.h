@@ -18,3 +18,10 @@
 #define ATTN_BACKEND_CUDA(name) \
   { #name, nullptr }
 #endif
+#if ATTN_WITH_SM90
+#define ATTN_BACKEND_SM90(name) \
+  { #name, &name }
+#else
+#define ATTN_BACKEND_SM90(name) \
+  { #name, nullptr }
+#endif

@@ -6,16 +6,46 @@
 
 namespace attn::attnres {
 
+PairWeights pair_weights(double z, double l, double error) {
+  return {.a = 1 / (1 + std::exp(z - l)),
+          .other = 1 / (1 + std::exp(l - z)),
+          .lse = std::max(z, l) + std::log1p(std::exp(-std::abs(z - l))),
+          .error = error};
+}
+
+PairWeights pair_weights(double z, double l) {
+  return pair_weights(z, l, 8 * kRoundoff * (1 + std::abs(l - z)));
+}
+
+Dot mixed(const PairWeights& weights, double x, double y) {
+  const double both = weights.a * weights.other;
+  return {weights.other * x + weights.a * y,
+          weights.error * both * std::abs(y - x) +
+              8 * kRoundoff * (weights.a * std::abs(y) + weights.other * std::abs(x)) +
+              kSmallest * (std::abs(y) + std::abs(x))};
+}
+
+Dot share(const PairWeights& weights, double own, double dout) {
+  return {own * dout, (weights.error * (1 - own) + 8 * kRoundoff) * std::abs(own * dout) +
+                          kSmallest * std::abs(dout)};
+}
+
+PairGradient pair_gradient(const PairWeights& weights, const Dot& c, double dlse) {
+  const double both = weights.a * weights.other;
+  const double q = both * c.value;
+  const double error = both * c.error + 2 * weights.error * std::abs(q) +
+                       8 * kRoundoff * std::abs(q) +
+                       (weights.error * both + 4 * kRoundoff + kSmallest) * std::abs(dlse) +
+                       kSmallest * std::abs(c.value);
+  return {.dl = {q + weights.a * dlse, error}, .dz = {-q + weights.other * dlse, error}};
+}
+
 Merge merge(const Row& query, const Row& partial, double z, double eps) {
-  Merge merged;
-  merged.r = reciprocal_rms(partial, eps);
-  const Logit own = logit(query, partial, merged.r);
-  merged.l = own.value;
-  merged.a = 1 / (1 + std::exp(z - merged.l));
-  merged.other = 1 / (1 + std::exp(merged.l - z));
-  merged.lse = std::max(z, merged.l) + std::log1p(std::exp(-std::abs(z - merged.l)));
-  merged.error = own.error + kSumError * (1 + std::abs(merged.l)) + 8 * kRoundoff * std::abs(z);
-  return merged;
+  const double r = reciprocal_rms(partial, eps);
+  const Logit own = logit(query, partial, r);
+  const double error =
+      own.error + kSumError * (1 + std::abs(own.value)) + 8 * kRoundoff * std::abs(z);
+  return {pair_weights(z, own.value, error), r, own.value};
 }
 
 }  // namespace attn::attnres

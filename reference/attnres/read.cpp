@@ -43,7 +43,7 @@ Logit logit(const Row& query, const Row& v, double r) {
   return {r * product.value, r * product.error + kSumError * std::abs(r * product.value)};
 }
 
-TokenSources load_sources(const Planes& planes, const ReadProblem& p, std::int64_t t) {
+TokenSources load_sources(const Planes& planes, const SourceProblem& p, std::int64_t t) {
   TokenSources sources;
   for (std::int64_t n = 0; n < p.N; ++n) {
     sources.v.push_back(load_row(planes.view(n, p), 0, 0, t));
@@ -99,6 +99,12 @@ void QuerySum::add(double contribution, double error) {
   value += contribution;
   drift += error * error;
   square += contribution * contribution;
+}
+
+void QuerySum::add(const QuerySum& other) {
+  value += other.value;
+  drift += other.drift;
+  square += other.square;
 }
 
 double QuerySum::error(std::int64_t tokens) const {

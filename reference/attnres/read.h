@@ -46,7 +46,7 @@ struct TokenSources {
   std::vector<Row> v;     ///< [N, D]
   std::vector<double> r;  ///< [N]
 };
-TokenSources load_sources(const Planes& planes, const ReadProblem& p, std::int64_t t);
+TokenSources load_sources(const Planes& planes, const SourceProblem& p, std::int64_t t);
 std::vector<Logit> logits(const Row& query, const TokenSources& sources);
 
 /// The softmax over depth of one query.
@@ -71,6 +71,8 @@ struct QuerySum {
   double square = 0;  ///< squares of the contributions
 
   void add(double contribution, double error);
+  /// Of other tokens.
+  void add(const QuerySum& other);
   /// Errors of tokens are independent, and sums of fp32 numbers walk at random.
   double error(std::int64_t tokens) const;
 };

@@ -95,13 +95,17 @@ Cases edge() {
   return cases;
 }
 
-/// Leaves each problem once whose fields a merge has.
-void keep_tokens(Cases& cases) {
-  const auto same = [](const ReadCase& a, const ReadCase& b) {
+/// Leaves each problem once that `fields` tell apart.
+void keep_different(Cases& cases, CaseFields fields) {
+  if (fields == CaseFields::kReads) return;
+  const auto same = [fields](const ReadCase& a, const ReadCase& b) {
     const ReadProblem& p = a.problem;
     const ReadProblem& q = b.problem;
-    return p.B == q.B && p.T == q.T && p.D == q.D && p.dtype == q.dtype && p.eps == q.eps &&
-           p.query_dtype == q.query_dtype && p.out_dtype == q.out_dtype && a.family == b.family;
+    const bool planes =
+        p.B == q.B && p.T == q.T && p.D == q.D && p.dtype == q.dtype && a.family == b.family;
+    return planes &&
+           (fields == CaseFields::kPlanes ||
+            (p.eps == q.eps && p.query_dtype == q.query_dtype && p.out_dtype == q.out_dtype));
   };
   Cases kept;
   for (const ReadCase& one : cases) {
@@ -113,14 +117,13 @@ void keep_tokens(Cases& cases) {
 
 }  // namespace
 
-std::vector<ReadSuite> family_suites(bool reads) {
+std::vector<ReadSuite> family_suites(CaseFields fields) {
   std::vector<ReadSuite> suites = {
       {"shapes", "the published headline shape and the widths of published models, bf16", shapes()},
       {"decode", "one token a sequence, D = 7168, bf16", decode()},
       {"small", "shapes that two CPU cores manage, bf16", small()},
       {"edge", "the correctness matrix: sizes, types, layouts, input families", edge()}};
-  if (!reads)
-    for (ReadSuite& suite : suites) keep_tokens(suite.cases);
+  for (ReadSuite& suite : suites) keep_different(suite.cases, fields);
   return suites;
 }
 

@@ -2,6 +2,9 @@
 // manages, and a correctness matrix.
 #pragma once
 
+#include <algorithm>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "reference/attnres/contract.h"
@@ -21,15 +24,18 @@ struct ReadSuite {
   std::vector<ReadCase> cases;
 };
 
-/// "shapes", "decode", "small" and "edge", in this order. Where `reads` is false the operator merges
-/// one source: cases that differ in N, S, or the layout of sources alone are left out.
-std::vector<ReadSuite> family_suites(bool reads);
+/// The fields that tell an operator's problems apart: a ReadProblem's, a TokenProblem's (it merges one
+/// source) or a PlaneProblem's (it asks no query).
+enum class CaseFields : std::uint8_t { kReads, kTokens, kPlanes };
 
-/// The suites as those of an operator whose problem has a ReadProblem's or a TokenProblem's fields.
+/// "shapes", "decode", "small" and "edge", in this order, without cases that differ in other fields alone.
+std::vector<ReadSuite> family_suites(CaseFields fields);
+
+/// The suites as those of an operator whose problem has the fields of Shared.
 template <class Problem, class Shared>
-std::vector<Suite<Problem>> suites_of(bool reads) {
+std::vector<Suite<Problem>> suites_of(CaseFields fields) {
   std::vector<Suite<Problem>> suites;
-  for (const ReadSuite& from : family_suites(reads)) {
+  for (const ReadSuite& from : family_suites(fields)) {
     Suite<Problem> suite{from.name, from.summary, {}};
     for (const ReadCase& one : from.cases) {
       auto& added = suite.cases.emplace_back();
@@ -43,12 +49,51 @@ std::vector<Suite<Problem>> suites_of(bool reads) {
 
 template <class Problem>
 std::vector<Suite<Problem>> read_suites() {
-  return suites_of<Problem, ReadProblem>(true);
+  return suites_of<Problem, ReadProblem>(CaseFields::kReads);
 }
 
 template <class Problem>
 std::vector<Suite<Problem>> merge_suites() {
-  return suites_of<Problem, TokenProblem>(false);
+  return suites_of<Problem, TokenProblem>(CaseFields::kTokens);
+}
+
+template <class Problem>
+std::vector<Suite<Problem>> pair_suites() {
+  return suites_of<Problem, PlaneProblem>(CaseFields::kPlanes);
+}
+
+/// Suites of an operator whose problem is a SourceProblem: cases that differ in S alone are left out.
+template <class Problem>
+std::vector<Suite<Problem>> source_suites() {
+  const auto id = [](const typename Suite<Problem>::Case& one) {
+    FieldLister fields;
+    Problem::fields(one.problem, fields);
+    std::string text = std::to_string(static_cast<int>(one.family));
+    for (const FieldValue& field : fields.values) text += ' ' + field.text;
+    return text;
+  };
+  std::vector<Suite<Problem>> suites = suites_of<Problem, SourceProblem>(CaseFields::kReads);
+  for (Suite<Problem>& suite : suites) {
+    std::set<std::string> seen;
+    std::erase_if(suite.cases, [&](const auto& one) { return !seen.insert(id(one)).second; });
+  }
+  return suites;
+}
+
+/// Changes some cases of a suite, by their index, so that every kind of norm is in it.
+inline void vary_norm(NormFields& p, std::size_t i) {
+  if (i % 7 == 1 || i % 7 == 3) p.norm = OutputNorm::kInstead;
+  if (i % 7 == 4 || i % 7 == 6) p.norm = OutputNorm::kBoth;
+  if (i % 7 == 6) p.norm_eps = 0.5;
+}
+
+/// Adds the one-shot read of the published shape, N = 5 and D = 2048, once more, with a change.
+template <class Cases, class Change>
+void append_headline(Cases& cases, Change&& change) {
+  auto headline =
+      *std::find_if(cases.begin(), cases.end(), [](const auto& one) { return one.problem.N == 5; });
+  change(headline.problem);
+  cases.push_back(headline);
 }
 
 }  // namespace attn::attnres

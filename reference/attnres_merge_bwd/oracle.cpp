@@ -13,10 +13,8 @@ using Problem = AttnResMergeBwd::Problem;
 using Tensors = AttnResMergeBwd::Tensors;
 
 /// Gradients of one token's logits.
-struct TokenGradient {
+struct TokenGradient : attnres::PairGradient {
   attnres::Merge merge;
-  attnres::Dot dl;  ///< of the partial sum's logit
-  attnres::Dot dz;  ///< of phase 1's normaliser
 };
 
 TokenGradient token_gradient(
@@ -28,18 +26,8 @@ TokenGradient token_gradient(
   const double z = load_element(tensors.z.data, DType::kF32, t);
   const double dlse =
       p.dlse == attnres::Option::kOn ? load_element(tensors.dlse.data, DType::kF32, t) : 0.0;
-  TokenGradient token;
-  token.merge = attnres::merge(query, b, z, p.eps);
-  const attnres::Merge& m = token.merge;
-  const attnres::Dot c = attnres::dot(dout, difference);
-  const double both = m.a * m.other;
-  const double q = both * c.value;
-  const double error = both * c.error + 2 * m.error * std::abs(q) + 8 * kRoundoff * std::abs(q) +
-                       (m.error * both + 4 * kRoundoff + attnres::kSmallest) * std::abs(dlse) +
-                       attnres::kSmallest * std::abs(c.value);
-  token.dl = {q + m.a * dlse, error};
-  token.dz = {-q + m.other * dlse, error};
-  return token;
+  const attnres::Merge merge = attnres::merge(query, b, z, p.eps);
+  return {attnres::pair_gradient(merge, attnres::dot(dout, difference), dlse), merge};
 }
 
 void store_token(const Problem& p,
@@ -70,10 +58,8 @@ void store_token(const Problem& p,
                       token.dl.error * (std::abs(m.r * query[d]) + std::abs(k * b[d])) +
                       std::abs(token.dl.value) * k_error * std::abs(b[d]) +
                       8 * kRoundoff * magnitude);
-    const double dread = m.other * dout[d];
-    reference.set(
-        reference.begin(1) + first + d, dread,
-        (m.error * m.a + 8 * kRoundoff) * std::abs(dread) + attnres::kSmallest * std::abs(dout[d]));
+    const attnres::Dot dread = attnres::share(m, m.other, dout[d]);
+    reference.set(reference.begin(1) + first + d, dread.value, dread.error);
   }
   reference.set(reference.begin(2) + static_cast<std::size_t>(t), token.dz.value, token.dz.error);
 }

@@ -30,9 +30,7 @@ struct AttnResPhase1 {
   static Tensors bind(const Problem&, std::span<void* const> storage);
   static Work work(const Problem&);
   static Reference oracle(const Problem&, const Tensors&);
-  static std::optional<Reference> oracle_on_device(const Problem&, const Tensors&) {
-    return std::nullopt;
-  }
+  static std::optional<Reference> oracle_on_device(const Problem&, const Tensors&);
   static double tolerance(const Problem&, const Reference& r, std::size_t i, NumericsClass c) {
     return attnres::tolerance(r, i, c);
   }

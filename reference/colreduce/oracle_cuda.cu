@@ -14,31 +14,12 @@
 #include "harness/core/cuda_check.h"
 #include "reference/colreduce/contract.h"
 #include "reference/colreduce/oracle_kernels.cuh"
+#include "reference/device_memory.cuh"
 
 namespace attn {
 namespace {
 
 using namespace oracle;
-
-/// Device memory for as long as the oracle runs.
-template <class T>
-class DeviceArray {
- public:
-  explicit DeviceArray(std::int64_t count) {
-    CUDA_CHECK(cudaMalloc(&data_, static_cast<std::size_t>(count) * sizeof(T)));
-  }
-  ~DeviceArray() { cudaFree(data_); }
-  DeviceArray(const DeviceArray&) = delete;
-  DeviceArray& operator=(const DeviceArray&) = delete;
-  T* get() const { return static_cast<T*>(data_); }
-  void copy_to(T* host, std::int64_t count) const {
-    CUDA_CHECK(cudaMemcpy(host, data_, static_cast<std::size_t>(count) * sizeof(T),
-                          cudaMemcpyDeviceToHost));
-  }
-
- private:
-  void* data_ = nullptr;
-};
 
 unsigned tiles_of(std::int64_t heads, std::int64_t rows, int tile = kTile) {
   return static_cast<unsigned>(heads * ((rows + tile - 1) / tile));

@@ -3,7 +3,6 @@
 // over its queries. Scores are computed three times, in the same order each time, and never stored.
 #pragma once
 
-#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
 #include <cmath>
@@ -79,11 +78,7 @@ struct Head {
   std::int64_t D;
 
   __device__ double at(std::int64_t row, std::int64_t d) const {
-    const std::int64_t i = first + row * stride + d;
-    if (dtype == DType::kF32) return static_cast<const float*>(data)[i];
-    if (dtype == DType::kF16) return __half2float(static_cast<const __half*>(data)[i]);
-    const std::uint32_t bits = static_cast<const std::uint16_t*>(data)[i];
-    return __uint_as_float(bits << 16);
+    return load_element(data, dtype, first + row * stride + d);
   }
 };
 

@@ -144,8 +144,8 @@ Launch plan(const Problem& p,
                   columns<<<column_ctas, kThreads, 0, handle>>>(params, head_ctas);
                   CUDA_CHECK_LAUNCH();
                 },
-            .kernels = {{reinterpret_cast<const void*>(rows), 0},
-                        {reinterpret_cast<const void*>(columns), 0}}};
+            .kernels = {{reinterpret_cast<const void*>(rows), 0, kThreads},
+                        {reinterpret_cast<const void*>(columns), 0, kThreads}}};
   });
 }
 

@@ -55,7 +55,21 @@ __device__ inline void mbarrier_wait(std::uint32_t barrier, std::uint32_t parity
   }
 }
 
-/// The same for a whole warp that goes on together: lanes may leave a wait one by one, but matrix
+/// The same for bytes that other CTAs of the cluster complete: what they stored becomes visible.
+__device__ inline void mbarrier_wait_cluster(std::uint32_t barrier, std::uint32_t parity) {
+  std::uint32_t done = 0;
+  while (done == 0) {
+    asm volatile(
+        "{\n .reg .pred p;\n"
+        " mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+        " selp.u32 %0, 1, 0, p;\n}"  // PTX ISA, "mbarrier.try_wait"
+        : "=r"(done)
+        : "r"(barrier), "r"(parity)
+        : "memory");
+  }
+}
+
+/// As mbarrier_wait, for a whole warp that goes on together: lanes may leave a wait one by one, but matrix
 /// loads and stores, products and shuffles need them all.
 __device__ inline void mbarrier_wait_warp(std::uint32_t barrier, std::uint32_t parity) {
   mbarrier_wait(barrier, parity);

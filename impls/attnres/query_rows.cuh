@@ -1,0 +1,44 @@
+// Queries as 16-bit rows in shared memory, for tensor cores: as they are where their type is the
+// sources', or as three bf16 terms whose sum has all 24 bits of an fp32 query.
+#pragma once
+
+#include <cstdint>
+
+#include "impls/attnres/bulk_config.h"
+#include "impls/attnres/columns.cuh"
+#include "impls/common/vector_io.cuh"
+
+namespace attn::attnres {
+
+/// Writes columns `range` of S queries to rows [terms, S] at `to` (query_terms.h); by threads [thread, threads). wt is
+/// aligned to 16 bytes.
+template <class T>
+__device__ inline void stage_queries(const BulkConfig& config,
+                                     const void* wt,  // [S, D]
+                                     DType wt_dtype,
+                                     int S,
+                                     int D,
+                                     int terms,
+                                     const ColumnRange& range,
+                                     char* to,
+                                     int thread,
+                                     int threads) {
+  for (int i = thread; i < S * range.count; i += threads) {
+    const int s = i / range.count;
+    const int group = i % range.count;
+    float x[kColumns];
+    load_columns_as<Rows::kStaged>(wt, wt_dtype, static_cast<std::int64_t>(s) * D,
+                                   range.first + group, D, x);
+    for (int term = 0; term < terms; ++term) {
+      char* row = to + (term * S + s) * config.row_bytes();
+      const uint4 rounded = pack_vector<T>(x);
+      reinterpret_cast<uint4*>(row)[group] = rounded;
+      float kept[kColumns];
+      unpack_vector<T>(rounded, kept);
+#pragma unroll
+      for (int c = 0; c < kColumns; ++c) x[c] -= kept[c];
+    }
+  }
+}
+
+}  // namespace attn::attnres

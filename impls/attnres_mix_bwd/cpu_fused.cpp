@@ -1,0 +1,112 @@
+// The backward of the mix on a CPU: the sources once, the output and its norm again in the cache.
+//
+// Computes   per token: the weights again; with a norm the mixed row again and the gradient through it;
+//            the logits' gradients and those of all N sources; the gradients of the query and of the norm's
+//            weight add up over a chunk of tokens.
+// Mapping    chunks of tokens -> threads; the chunks' sums are added in order, so that the bits do not
+//            depend on the threads.
+// Memory     workspace: query and weight, and the chunks' sums of both gradients [64, D], in fp32;
+//            (2 N + 2) D + 5 N floats a thread.
+// Limit      memory: 2 N + 1 rows a token, one more for each gradient that is added to.
+// Rounding   fp32, one rounding of each output; the norm is that of the rounded row.
+// Source     reference/attnres/README.md.
+#include <algorithm>
+#include <cstdint>
+
+#include "impls/attnres/cpu_norm.h"
+#include "impls/attnres/cpu_read_backward.h"
+#include "reference/attnres_mix_bwd/contract.h"
+
+namespace attn::attnres_mix_bwd {
+namespace {
+
+using Problem = AttnResMixBwd::Problem;
+using Tensors = AttnResMixBwd::Tensors;
+using attnres::element;
+
+attnres::CpuScratch scratch_of(const Problem& p) {
+  return {.shared_floats = 2 * (1 + attnres::chunk_count(p.tokens())) * p.D,
+          .thread_floats = attnres::ReadScratch::floats(p) + p.D};
+}
+
+Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
+
+std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
+  return scratch_of(p).bytes(device);
+}
+
+/// The workspace's rows that all threads share.
+struct SharedRows {
+  const float* query;  // [D]
+  const float* gamma;  // [D]
+  float* dwt;          // [chunks, D]
+  float* dgamma;       // [chunks, D]
+};
+
+/// dout of token t: as it is given, and with a norm through it; `row` [D] is scratch.
+void load_dout(const Problem& p,
+               const Tensors& tensors,
+               const float* gamma,
+               std::int64_t t,
+               attnres::ReadScratch& scratch,
+               float* row,
+               float* dgamma) {
+  const DType out = p.out_type();
+  float* dout = scratch.dout;
+  if (!p.has_norm())
+    return attnres::widen_row(dout, element(tensors.dout.data, out, t * p.D), out, p.D);
+  attnres::widen_row(dout, element(tensors.dnormed.data, out, t * p.D), out, p.D);
+  attnres::mix_rows(scratch.p, scratch.v, p, row);
+  attnres::round_row(row, out, p.D);
+  attnres::normalise_row_backward(row, gamma, p.norm_eps, p.D, dout, dgamma);
+  if (!p.has_out()) return;
+  attnres::widen_row(row, element(tensors.dout.data, out, t * p.D), out, p.D);
+  attnres::add_scaled(dout, 1, row, p.D);
+}
+
+Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
+  Launch launch;
+  launch.enqueue = [p, read = attnres::one_query(p), t, base = static_cast<float*>(workspace.data),
+                    threads = device.threads](Stream) {
+    const std::int64_t chunks = attnres::chunk_count(p.tokens());
+    const SharedRows shared{base, base + p.D, base + 2 * p.D, base + (2 + chunks) * p.D};
+    attnres::widen_row(base, t.wt.data, p.query_type(), p.D);
+    if (p.has_norm()) attnres::widen_row(base + p.D, t.gamma.data, p.query_type(), p.D);
+    attnres::for_each_chunk(
+        p.tokens(), scratch_of(p), base, threads,
+        [&](std::int64_t chunk, std::int64_t begin, std::int64_t end, float* floats) {
+          float* dwt = shared.dwt + chunk * p.D;
+          float* dgamma = shared.dgamma + chunk * p.D;
+          std::fill_n(dwt, p.D, 0.0f);
+          std::fill_n(dgamma, p.D, 0.0f);
+          attnres::ReadScratch scratch(floats, p);
+          float* row = floats + attnres::ReadScratch::floats(p);
+          for (std::int64_t token = begin; token < end; ++token) {
+            scratch.begin_token(p, t.v, token);
+            attnres::find_weights(p, shared.query, scratch);
+            load_dout(p, t, shared.gamma, token, scratch, row, dgamma);
+            attnres::add_query(read, t, shared.query, token, scratch, dwt);
+            attnres::store_sources(read, t, token, scratch);
+          }
+        });
+    attnres::sum_chunks(shared.dwt, chunks, p.D, static_cast<float*>(t.dwt.data), p.dwt);
+    if (p.has_norm())
+      attnres::sum_chunks(shared.dgamma, chunks, p.D, static_cast<float*>(t.dgamma.data), p.dgamma);
+  };
+  return launch;
+}
+
+}  // namespace
+
+extern const Backend<AttnResMixBwd> cpu_fused;
+constinit const Backend<AttnResMixBwd> cpu_fused = {
+    .info = {.id = "cpu_fused",
+             .summary = "threads; weights, output and norm computed again from rows in the cache",
+             .memory = MemorySpace::kHost,
+             .math = "fp32",
+             .numerics = NumericsClass::kFp32},
+    .supports = supports,
+    .workspace_bytes = workspace_bytes,
+    .plan = plan};
+
+}  // namespace attn::attnres_mix_bwd

@@ -1,0 +1,41 @@
+// What bulk_sm90 takes, and the layout that it gives a problem.
+#include "impls/attnres/query_terms.h"
+#include "impls/attnres_phase1/bulk_sm90.h"
+
+namespace attn::attnres_phase1 {
+
+using Problem = AttnResPhase1::Problem;
+
+int bulk_terms(const Problem& p) { return attnres::query_terms(p.query_type(), p.dtype); }
+
+attnres::BulkConfig bulk_config(const Problem& p, const DeviceInfo& device) {
+  const auto S = static_cast<int>(p.S);
+  const int terms = bulk_terms(p);
+  constexpr std::int64_t kColumns = 8;  // of a product: the rows of a group
+  return attnres::choose_bulk(
+      {.tokens = p.tokens(),
+       .D = p.D,
+       .token_rows = static_cast<int>(p.N),
+       .group_tokens = static_cast<int>(std::max<std::int64_t>(1, kColumns / p.N)),
+       .resident_rows = S * terms,
+       .rest_bytes =
+           [=](const attnres::BulkConfig& config) {
+             const int floats = BulkSums::of(config, S, terms).team_floats(config.team_warps);
+             return std::int64_t{4} * config.teams * floats;
+           }},
+      device);
+}
+
+Support bulk_supports(const Problem& p, const DeviceInfo& device) {
+  if (device.sm != 90) return Support::no("needs sm_90");
+  if (size_of(p.dtype) != 2) return Support::no("dtype must be f16 or bf16");
+  if (bulk_terms(p) == 0)
+    return Support::no("query_dtype must be dtype, or f32 with sources in bf16");
+  if (p.D % 8 != 0) return Support::no("D must be a multiple of 8");
+  if (p.source_stride() % 8 != 0) return Support::no("token_stride must be a multiple of 8");
+  if (bulk_config(p, device).ranks == 0)
+    return Support::no("queries and a token's rows must fit the shared memory of eight CTAs");
+  return Support::yes();
+}
+
+}  // namespace attn::attnres_phase1

@@ -1,0 +1,88 @@
+// Phase 1 with the rows in a ring of bulk copies and the inner products on tensor cores.
+//
+// Adds:     nobody waits for a copy that was not started long before; S N D multiply-adds of the inner
+//           products leave the FMA pipes, and their sums over threads go.
+// Mapping:  persistent CTAs, one an SM: a warp copies groups of tokens, two teams of eight warps (four of
+//           four where rows are narrow) take them in turn, so that one's barriers pass while another
+//           mixes. A warp multiplies a range of the columns, a thread mixes groups of eight. Rows too
+//           large for an SM are split by columns over the 2, 4 or 8 CTAs of a cluster; so are few tokens.
+// Memory:   shared: the queries in 16 bits and as many stages of up to eight rows as fit (headline: 33 KB
+//           of queries, five stages of 33 KB). 120 registers a thread.
+// Limit:    memory: N + S rows a token. Headline token: 48 KB, 2,990 clocks of an SM at its share of the
+//           copy rate; 2 N S D FLOP of the mix and its conversions are 2,800 warp instructions, 700 clocks.
+// Rounding: products of 16-bit elements are exact, sums fp32 (tensor cores truncate: chains of eight
+//           products, then ordinary additions); fp32 queries as three bf16 terms; the mix in fp32.
+// Source:   reference/attnres/README.md; PTX ISA, "cp.async.bulk", "mma", "st.async".
+#include <cuda_runtime.h>
+
+#include <cstdint>
+#include <stdexcept>
+
+#include "impls/attnres/bulk_launch.cuh"
+#include "impls/attnres/read_config.h"
+#include "impls/attnres_phase1/bulk_kernel.cuh"
+
+namespace attn::attnres_phase1 {
+namespace {
+
+using Problem = AttnResPhase1::Problem;
+using Tensors = AttnResPhase1::Tensors;
+using BulkKernel = void (*)(BulkArguments);
+
+BulkKernel kernel_for(DType dtype) {
+  return dtype == DType::kF16 ? bulk::read_kernel<__half> : bulk::read_kernel<__nv_bfloat16>;
+}
+
+/// Bulk copies and 16-byte accesses need every row to start on 16 bytes.
+void check_rows(const Problem& p, const Tensors& t) {
+  const bool queries = reinterpret_cast<std::uintptr_t>(t.wt.data) % 16 == 0;
+  if (!queries || !attnres::has_vector_rows(t.v, p) || !attnres::has_vector_rows(t.out))
+    throw std::invalid_argument("bulk_sm90: every row must start on 16 bytes");
+}
+
+BulkArguments arguments_of(const Problem& p, const Tensors& t, const attnres::BulkConfig& config) {
+  return {.config = config,
+          .v = t.v,
+          .wt = t.wt.data,
+          .wt_dtype = p.query_type(),
+          .terms = bulk_terms(p),
+          .out = t.out.data,
+          .out_dtype = p.out_type(),
+          .lse = static_cast<float*>(t.lse.data),
+          .tokens = p.tokens(),
+          .N = static_cast<int>(p.N),
+          .S = static_cast<int>(p.S),
+          .D = static_cast<int>(p.D),
+          .eps = static_cast<float>(p.eps)};
+}
+
+Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
+  const attnres::BulkConfig config = bulk_config(p, device);
+  Launch launch;
+  launch.note = attnres::describe(config);
+  launch.enqueue = [](Stream) {};
+  if (p.tokens() == 0) return launch;
+  check_rows(p, t);
+  const BulkKernel kernel = kernel_for(p.dtype);
+  launch.kernels.push_back(
+      {reinterpret_cast<const void*>(kernel), config.shared_bytes, bulk::kThreads});
+  const std::int64_t groups = (p.tokens() + config.tokens - 1) / config.tokens;
+  launch.enqueue = attnres::bulk_launch(kernel, arguments_of(p, t, config),
+                                        {config.ranks, bulk::kThreads, config.shared_bytes}, groups)
+                       .enqueue;
+  return launch;
+}
+
+}  // namespace
+
+extern const Backend<AttnResPhase1> bulk_sm90;
+constinit const Backend<AttnResPhase1> bulk_sm90 = {
+    .info = {.id = "bulk_sm90",
+             .summary = "bulk copies into a ring of rows, inner products on tensor cores",
+             .memory = MemorySpace::kDevice,
+             .math = "16-bit mma with exact products, fp32 sums and mix, exp of the CUDA library",
+             .numerics = NumericsClass::kFp32},
+    .supports = bulk_supports,
+    .plan = plan};
+
+}  // namespace attn::attnres_phase1

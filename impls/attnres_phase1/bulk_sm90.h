@@ -1,0 +1,59 @@
+// Arguments and layout of bulk_sm90, for the host and the kernel.
+#pragma once
+
+#include "impls/attnres/bulk_config.h"
+#include "reference/attnres_phase1/contract.h"
+
+namespace attn::attnres_phase1 {
+
+struct BulkArguments {
+  attnres::BulkConfig config;
+  attnres::Planes v;  // N planes [tokens, D]
+  const void* wt;     // [S, D]
+  DType wt_dtype;
+  int terms;  // rows of 16 bits that hold a query
+  void* out;  // [S, tokens, D]
+  DType out_dtype;
+  float* lse;  // [S, tokens]
+  std::int64_t tokens;
+  int N, S, D;
+  float eps;
+};
+
+/// Floats of a team: the warps' products of every query row with every row of a group and its squares;
+/// their totals, of whole queries; weights; what the ranks of a cluster send each other.
+struct BulkSums {
+  int query_rows;    // S times terms
+  int pitch;         // of products and totals
+  int warp_floats;   // of a warp's products
+  int total_floats;  // [S + 1, pitch]: the last row becomes the reciprocal RMS
+  int weight_pitch;  // of weights [rows of a group, S rounded up]
+  int weight_floats;
+  int exchange_floats;
+
+  static constexpr BulkSums of(const attnres::BulkConfig& config, int S, int terms) {
+    BulkSums sums{};
+    sums.query_rows = S * terms;
+    sums.pitch = (config.group_rows + 7) / 8 * 8;
+    sums.warp_floats = (sums.query_rows + 1) * sums.pitch;
+    sums.total_floats = (S + 1) * sums.pitch;
+    sums.weight_pitch = (S + 7) / 8 * 8;
+    sums.weight_floats = config.group_rows * sums.weight_pitch;
+    sums.exchange_floats = config.ranks == 1 ? 0 : 2 * config.ranks * sums.total_floats;
+    return sums;
+  }
+  constexpr int team_floats(int team_warps) const {
+    return team_warps * warp_floats + total_floats + weight_floats + exchange_floats;
+  }
+};
+
+/// The layout of a problem whose types and widths the kernel takes.
+attnres::BulkConfig bulk_config(const AttnResPhase1::Problem& p, const DeviceInfo& device);
+
+/// What bulk_sm90 takes: pure.
+Support bulk_supports(const AttnResPhase1::Problem& p, const DeviceInfo& device);
+
+/// 16-bit rows that hold a query in tensor cores' operands; 0 where none do.
+int bulk_terms(const AttnResPhase1::Problem& p);
+
+}  // namespace attn::attnres_phase1

@@ -1,0 +1,135 @@
+// What bulk_sm90 takes; the choice of cluster, threads and stages.
+#include "impls/attnres_phase1_bwd/bulk_layout.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "impls/attnres/bulk_config.h"
+#include "impls/attnres/query_terms.h"
+
+namespace attn::attnres_phase1_bwd {
+namespace {
+
+using Problem = AttnResPhase1Bwd::Problem;
+
+constexpr int round_up(int value, int step) { return (value + step - 1) / step * step; }
+
+/// Columns of the rank that has most.
+int widest(const Problem& p, int ranks) {
+  return round_up(static_cast<int>(p.D) / 8, ranks) / ranks * 8;
+}
+
+/// The layout of everything that `layout` has but its memory.
+BulkMemory memory_of(const Problem& p, const BulkLayout& layout) {
+  const auto N = static_cast<int>(p.N);
+  const auto S = static_cast<int>(p.S);
+  const int tiles = SourceTiles::of(N).count;
+  const int passes = WeightLanes::of(N).passes(S);
+  const int width = widest(p, layout.ranks);
+  BulkMemory memory;
+  memory.pitch = round_up(width, attnres::kStepColumns) * static_cast<int>(size_of(p.dtype)) + 16;
+  memory.held_pitch = width * static_cast<int>(size_of(p.grad_type()));
+  memory.held = (N + layout.queries) * memory.pitch;
+  memory.stage_bytes = memory.held;
+  for (int n = 0; n < N; ++n)
+    if (p.adds_to(n)) memory.stage_bytes += memory.held_pitch;
+  int end = layout.stages * memory.stage_bytes;
+  const auto place = [&](int bytes) {
+    const int at = end;
+    end += round_up(bytes, 16);
+    return at;
+  };
+  memory.warp_sums = (2 * S + 1) * round_up(N, 8) * 4;
+  memory.sums = place(layout.warps * memory.warp_sums);
+  memory.weights = place(2 * tiles * layout.queries * 2 * kTileSources * 4);
+  memory.norms = place(2 * passes * tiles * kTileSources * 4);
+  const int exchanges = layout.ranks > 1 ? passes : 0;
+  memory.exchange = place(exchanges * 2 * layout.ranks * kPassSums * 4);
+  memory.barriers = place((layout.stages + exchanges * 2) * 8);
+  memory.bytes = end;
+  return memory;
+}
+
+/// As many CTAs an SM as hold three stages each, or one that holds two; false where neither fits.
+bool fill(const Problem& p, std::size_t available, BulkLayout& layout) {
+  constexpr std::size_t kReserved = 1024;  // of every CTA, for the system
+  for (layout.ctas = kLayoutWarps / layout.warps; layout.ctas > 0; --layout.ctas) {
+    const std::size_t budget =
+        (available + kReserved) / static_cast<std::size_t>(layout.ctas) - kReserved;
+    const int least = layout.ctas > 1 ? 3 : 2;
+    for (layout.stages = kLayoutStages; layout.stages >= least; --layout.stages) {
+      layout.ahead = layout.stages > 2;  // else no stage would be left to copy to
+      layout.memory = memory_of(p, layout);
+      if (static_cast<std::size_t>(layout.memory.bytes) <= budget) return true;
+    }
+  }
+  return false;
+}
+
+/// The largest cluster of which there is one for every token.
+int least_ranks(const Problem& p, const DeviceInfo& device) {
+  constexpr int kFewestColumns = 128;  // of a rank that only saves time
+  int ranks = 1;
+  while (ranks < kLayoutRanks && 2 * ranks * p.tokens() <= device.sm_count &&
+         p.D >= 2 * ranks * kFewestColumns)
+    ranks *= 2;
+  return ranks;
+}
+
+}  // namespace
+
+int bulk_queries(std::int64_t S) {
+  constexpr int kCompiled[] = {1, 2, 4, 6, 8, 12, kLayoutQueries};
+  return *std::lower_bound(std::begin(kCompiled), std::end(kCompiled) - 1, static_cast<int>(S));
+}
+
+BulkLayout choose_layout(const Problem& p, const DeviceInfo& device) {
+  constexpr int kGradients = 32;  // registers for a thread's columns of the queries' gradient
+  for (int ranks = least_ranks(p, device); ranks <= kLayoutRanks && 8 * ranks <= p.D; ranks *= 2) {
+    BulkLayout best;
+    for (const int columns : {4, 2}) {
+      BulkLayout layout;
+      layout.ranks = ranks;
+      layout.queries = bulk_queries(p.S);
+      layout.columns = columns;
+      layout.warps = (widest(p, ranks) + 32 * columns - 1) / (32 * columns);
+      if (layout.queries * columns > kGradients || layout.warps > kLayoutWarps) continue;
+      if (!fill(p, device.shared_bytes_per_block, layout)) continue;
+      if (layout.ctas * layout.warps > best.ctas * best.warps) best = layout;
+    }
+    if (best.ranks > 0) return best;
+  }
+  return {};
+}
+
+std::int64_t most_clusters(const Problem& p, const BulkLayout& layout, const DeviceInfo& device) {
+  const std::int64_t ctas = std::int64_t{std::max(1, device.sm_count)} * layout.ctas;
+  return std::min(p.tokens(), std::max<std::int64_t>(1, ctas / layout.ranks));
+}
+
+Support bulk_supports(const Problem& p, const DeviceInfo& device) {
+  if (device.sm != 90) return Support::no("needs sm_90");
+  if (size_of(p.dtype) != 2) return Support::no("dtype must be f16 or bf16");
+  if (attnres::query_terms(p.query_type(), p.dtype) != 1)
+    return Support::no("query_dtype must be dtype");
+  if (p.out_type() != p.dtype) return Support::no("out_dtype must be dtype");
+  if (p.grad_type() != p.dtype && p.grad_type() != DType::kF32)
+    return Support::no("grad_dtype must be dtype or f32");
+  if (p.D % 8 != 0) return Support::no("D must be a multiple of 8");
+  if (p.source_stride() % 8 != 0) return Support::no("token_stride must be a multiple of 8");
+  if (p.S > kLayoutQueries) return Support::no("S must be at most 16");
+  if (p.N > kLayoutSources) return Support::no("N must be at most 64");
+  if (choose_layout(p, device).ranks == 0)
+    return Support::no("a token's rows must fit the shared memory of eight CTAs twice");
+  return Support::yes();
+}
+
+std::string describe(const BulkLayout& layout) {
+  const std::string ranks =
+      layout.ranks == 1 ? "" : std::to_string(layout.ranks) + " CTAs a cluster, ";
+  return ranks + std::to_string(layout.warps) + " warps of " + std::to_string(layout.columns) +
+         " columns a thread, " + std::to_string(layout.stages) + " stages" +
+         (layout.ahead ? ", one token ahead" : "");
+}
+
+}  // namespace attn::attnres_phase1_bwd
