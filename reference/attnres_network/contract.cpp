@@ -1,31 +1,37 @@
-// Tensors and suites of a network.
+// Tensors of a network.
 #include "reference/attnres_network/contract.h"
 
 namespace attn {
+namespace {
+
+std::vector<attnres::BoundSpec> all_tensors(const AttnResNetwork::Problem& p,
+                                            AttnResNetwork::Tensors& t) {
+  using attnres::dense;
+  const auto planes = [&p](std::string_view name, TensorRole role, std::int64_t count) {
+    return dense(name, role, p.dtype, count, p, p.D);
+  };
+  return {{planes("embedding", TensorRole::kKey, 1), &t.embedding},
+          {planes("updates", TensorRole::kKey, p.plane_count()), &t.updates},
+          {attnres::queries(p, p.L + 1), &t.wt},
+          {planes("reads", TensorRole::kOutput, p.plane_count()), &t.reads},
+          {planes("blocks", TensorRole::kOutput, p.blocks()), &t.blocks},
+          {planes("out", TensorRole::kOutput, 1), &t.out}};
+}
+
+}  // namespace
 
 std::vector<TensorSpec> AttnResNetwork::tensor_specs(const Problem& p) {
-  using attnres::dense;
-  return {dense("embedding", TensorRole::kKey, p.dtype, 1, p, p.D), attnres::queries(p, p.L + 1),
-          dense("blocks", TensorRole::kOutput, p.dtype, p.blocks(), p, p.D),
-          dense("out", TensorRole::kOutput, p.dtype, 1, p, p.D)};
+  std::vector<TensorSpec> specs;
+  Tensors unbound;
+  attnres::append_specs(specs, all_tensors(p, unbound));
+  return specs;
 }
 
 AttnResNetwork::Tensors AttnResNetwork::bind(const Problem& p, std::span<void* const> storage) {
-  const std::vector<TensorSpec> specs = tensor_specs(p);
-  return {.embedding = specs[0].bind(storage[0]),
-          .wt = specs[1].bind(storage[1]),
-          .blocks = specs[2].bind(storage[2]),
-          .out = specs[3].bind(storage[3])};
-}
-
-std::vector<Suite<AttnResNetwork::Problem>> AttnResNetwork::suites() {
-  std::vector<Suite<Problem>> suites;
-  for (const auto& from : attnres::network_suites()) {
-    suites.push_back({from.name, from.summary, {}});
-    for (const auto& one : from.cases)
-      suites.back().cases.push_back({Problem{one.problem}, one.family});
-  }
-  return suites;
+  Tensors t;
+  std::size_t next = 0;
+  attnres::bind_specs(all_tensors(p, t), storage, next);
+  return t;
 }
 
 }  // namespace attn

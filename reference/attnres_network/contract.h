@@ -1,5 +1,5 @@
-// A whole network with block attention residuals, forward: L sublayers that return their input, L + 1
-// reads over depth. ../attnres/README.md has the maths.
+// A whole network with block attention residuals, forward: what each of its L sublayers reads, and its
+// output, L + 1 reads over depth. ../attnres/README.md has the maths.
 #pragma once
 
 #include "harness/core/operator_adapter.h"
@@ -16,10 +16,12 @@ struct AttnResNetwork {
       attnres::visit_network(self, visit);
     }
   };
-  /// All dense.
+  /// All dense. What sublayers return is given, so that the time is that of the reads alone.
   struct Tensors {
     TensorView embedding;  // [B, T, D]
+    TensorView updates;    // [plane_count, B, T, D] what sublayers return
     TensorView wt;         // [L + 1, D]
+    TensorView reads;      // [plane_count, B, T, D] what sublayers read; of several, the last
     TensorView blocks;     // [blocks, B, T, D] the sums of the blocks' sublayers
     TensorView out;        // [B, T, D] the read of the embedding and all blocks
   };
@@ -37,7 +39,7 @@ struct AttnResNetwork {
   static double tolerance(const Problem&, const Reference& r, std::size_t i, NumericsClass c) {
     return attnres::tolerance(r, i, c);
   }
-  static std::vector<Suite<Problem>> suites();
+  static std::vector<Suite<Problem>> suites() { return attnres::network_suites_of<Problem>(); }
   static std::span<const BackendSlot<AttnResNetwork>> backends();
 };
 

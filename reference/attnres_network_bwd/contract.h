@@ -1,5 +1,5 @@
-// The backward of a network with block attention residuals, from its block representations: reads and
-// partial sums inside the blocks are computed again. ../attnres/README.md has the maths.
+// The backward of a network with block attention residuals, from its blocks' sums: reads and partial sums
+// inside the blocks are computed again. ../attnres/README.md has the maths.
 #pragma once
 
 #include "harness/core/operator_adapter.h"
@@ -16,14 +16,18 @@ struct AttnResNetworkBwd {
       attnres::visit_network(self, visit);
     }
   };
-  /// All dense. The blocks need not be those that a forward leaves: each is differentiated as if the
-  /// sources before it were its inputs.
+  /// All dense. What sublayers make of the gradients of their outputs is given, as are the sums of the
+  /// blocks, which need not be those of the updates.
   struct Tensors {
-    TensorView blocks;      // [1 + blocks, B, T, D] the embedding and the sums of the blocks
-    TensorView wt;          // [L + 1, D]
-    TensorView dout;        // [B, T, D]
-    TensorView dembedding;  // [B, T, D]
-    TensorView dwt;         // [L + 1, D], fp32
+    TensorView blocks;   // [1 + blocks, B, T, D] the embedding and the sums of the blocks
+    TensorView updates;  // [plane_count, B, T, D] what sublayers return
+    TensorView wt;       // [L + 1, D]
+    TensorView dout;     // [B, T, D] gradient of the output
+    TensorView dreads;   // [plane_count, B, T, D] of what sublayers read
+    TensorView
+        dblocks;     // [1 + blocks, B, T, D] of the embedding, and of what the first sublayer of
+                     // each block returns: all of the block's gradients have been added to it
+    TensorView dwt;  // [L + 1, D], fp32
   };
   using Reference = attnres::Reference;
 
@@ -42,7 +46,7 @@ struct AttnResNetworkBwd {
   static double norm_tolerance(const Problem&, const Reference& r, std::size_t o, NumericsClass) {
     return attnres::norm_tolerance(r, o);
   }
-  static std::vector<Suite<Problem>> suites();
+  static std::vector<Suite<Problem>> suites() { return attnres::network_suites_of<Problem>(); }
   static std::span<const BackendSlot<AttnResNetworkBwd>> backends();
 };
 
