@@ -1,12 +1,9 @@
-// The schedule of a forward, and of the recomputation inside a backward.
+// The schedule of a forward, of what a backward computes again, and of the gradients.
 #include "impls/attnres/block_runner.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
-
-#include "impls/attnres/choose_backend.h"
-#include "reference/attnres_merge/contract.h"
-#include "reference/attnres_phase1/contract.h"
 
 namespace attn::attnres {
 namespace {
@@ -21,6 +18,12 @@ class Carver {
     used_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
     return area;
   }
+  void* planes(const RunnerConfig& config, std::int64_t count) {
+    return take(static_cast<std::size_t>(count) * config.plane_bytes());
+  }
+  float* scalars(const RunnerConfig& config, std::int64_t count) {
+    return static_cast<float*>(take(static_cast<std::size_t>(count) * config.scalar_bytes()));
+  }
   std::size_t used() const { return used_; }
 
  private:
@@ -28,235 +31,240 @@ class Carver {
   std::size_t used_ = 0;
 };
 
-std::size_t planes(const RunnerConfig& config, std::int64_t count) {
-  return static_cast<std::size_t>(count) * config.plane_bytes();
+void require(bool given, const char* what) {
+  if (!given) throw std::invalid_argument(what);
 }
 
-std::size_t scalars(const RunnerConfig& config, std::int64_t count) {
-  return static_cast<std::size_t>(count * config.network.tokens()) * sizeof(float);
-}
-
-/// Queries whose reads of older blocks block n has planes for.
-std::int64_t read_count(const RunnerConfig& config, std::int64_t n) {
-  return config.one_shot(n) ? 1 : config.network.block_size(n);
-}
-
-RunnerConfig checked(const RunnerConfig& config, const RunnerMemory& memory) {
-  if (Support valid = validate_network(config.network); !valid)
-    throw std::invalid_argument(valid.reason);
-  if (!config.backend.empty() && !find_backend<AttnResPhase1>(config.backend) &&
-      !find_backend<AttnResMerge>(config.backend))
-    throw std::invalid_argument("no backend of this build is called " + config.backend);
-  if (!memory.embedding || !memory.wt || (config.network.L > 0 && !memory.blocks))
-    throw std::invalid_argument("a network needs an embedding, queries and memory of its blocks");
+/// The config, if a runner can be had for it.
+const RunnerConfig& checked(const RunnerConfig& config, const DeviceInfo& device) {
+  const Support support = BlockRunner::supports(config, device);
+  require(support.ok, support.reason.c_str());
   return config;
 }
 
+char* bytes_of(void* memory) { return static_cast<char*>(memory); }
+
 }  // namespace
 
-std::size_t BlockRunner::place(const RunnerConfig& config, char* base, Places& places) {
-  const std::int64_t S = config.longest_block();
-  Carver carver(base);
-  places.reads = carver.take(planes(config, S));
-  places.z = static_cast<float*>(carver.take(scalars(config, S)));
-  for (void*& h : places.h) h = carver.take(planes(config, 1));
-  places.answer = carver.take(planes(config, 1));
-  if (config.gradient && S > 0) {
-    places.gradients = carver.take(planes(config, config.network.blocks() + S - 1));
-    places.dz = static_cast<float*>(carver.take(scalars(config, S)));
+BlockRunner::Layout BlockRunner::lay_out(const RunnerConfig& config, char* workspace, char* saved) {
+  const NetworkProblem& network = config.network;
+  std::int64_t widest = 0;  // sublayers of a block in two phases
+  for (std::int64_t n = 1; n <= network.blocks(); ++n) {
+    if (!config.one_shot(n)) widest = std::max(widest, network.block_size(n));
   }
-  places.scratch = carver.take(0);
-  return carver.used();
-}
+  Layout layout;
+  Areas shared;
+  Carver work(workspace);
+  if (!config.keeps_reads()) {
+    shared.reads = work.planes(config, widest);
+    shared.z = work.scalars(config, widest);
+  }
+  if (config.gradient) layout.dz = work.scalars(config, widest);
+  if (config.recomputes())
+    shared.sums = work.planes(config, std::max<std::int64_t>(0, network.longest_block() - 2));
+  layout.scratch = work.take(0);
+  layout.workspace_bytes = work.used();
 
-std::size_t BlockRunner::keep(const RunnerConfig& config, char* base, std::vector<Kept>& kept) {
-  Carver carver(base);
-  for (std::int64_t n = 1; n <= config.network.blocks(); ++n) {
-    Kept& block = kept.emplace_back();
-    if (!config.gradient || config.recompute == Recompute::kBlock) continue;
-    block.reads = carver.take(planes(config, read_count(config, n)));
-    block.z = static_cast<float*>(carver.take(scalars(config, read_count(config, n))));
-    if (config.recompute == Recompute::kNone)
-      block.sums = carver.take(planes(config, config.network.block_size(n) - 1));
+  Carver keep(saved);
+  for (std::int64_t n = 1; n <= network.blocks(); ++n) {
+    const std::int64_t size = network.block_size(n);
+    Areas& own = layout.blocks.emplace_back(shared);
+    if (config.keeps_reads() && !config.one_shot(n)) {
+      own.reads = keep.planes(config, size);
+      own.z = keep.scalars(config, size);
+    }
+    if (config.keeps_sums()) own.sums = keep.planes(config, size - 1);
   }
-  return carver.used();
+  layout.saved_bytes = keep.used();
+  return layout;
 }
 
 std::size_t BlockRunner::saved_bytes(const RunnerConfig& config) {
-  std::vector<Kept> kept;
-  return keep(config, nullptr, kept);
+  return lay_out(config, nullptr, nullptr).saved_bytes;
 }
 
 std::size_t BlockRunner::workspace_bytes(const RunnerConfig& config, const DeviceInfo& device) {
-  Places places;
-  return place(config, nullptr, places) + ReadCalls::scratch_bytes(config, device);
+  return lay_out(config, nullptr, nullptr).workspace_bytes +
+         ReadCalls::scratch_bytes(config, device);
 }
 
-BlockRunner::Places BlockRunner::places_in(const RunnerConfig& config, const RunnerMemory& memory) {
-  Places places;
-  place(config, static_cast<char*>(memory.workspace.data), places);
-  return places;
+Support BlockRunner::supports(const RunnerConfig& config, const DeviceInfo& device) {
+  const Support valid = validate_network(config.network);
+  return valid ? ReadCalls::supports(config, device) : valid;
 }
 
 BlockRunner::BlockRunner(const RunnerConfig& config,
                          const DeviceInfo& device,
                          const RunnerMemory& memory,
+                         Sublayers sublayers,
                          Emit emit)
-    : config_(checked(config, memory)),
+    : config_(checked(config, device)),
       memory_(memory),
-      calls_(config_,
+      layout_(lay_out(config, bytes_of(memory.workspace.data), bytes_of(memory.saved))),
+      sublayers_(std::move(sublayers)),
+      calls_(config,
              device,
              memory.wt,
-             {places_in(config_, memory).scratch, ReadCalls::scratch_bytes(config_, device)},
-             std::move(emit)),
-      places_(places_in(config_, memory)),
-      sums_(static_cast<std::size_t>(config_.longest_block())) {
-  if (memory.workspace.bytes < workspace_bytes(config_, device))
-    throw std::invalid_argument("the workspace is too small for the network");
-  if (saved_bytes(config_) > 0 && !memory.saved)
-    throw std::invalid_argument("the recompute policy needs memory that is kept for the backward");
-  keep(config_, static_cast<char*>(memory.saved), kept_);
+             {layout_.scratch, ReadCalls::scratch_bytes(config, device)},
+             std::move(emit)) {
+  require(memory.workspace.bytes >= workspace_bytes(config, device),
+          "the workspace is smaller than workspace_bytes");
+  require(memory.saved || layout_.saved_bytes == 0,
+          "what is kept for the backward needs saved_bytes of memory");
 }
 
 void* BlockRunner::plane(void* base, std::int64_t index) const {
-  return static_cast<char*>(base) + planes(config_, index);
+  return bytes_of(base) + static_cast<std::size_t>(index) * config_.plane_bytes();
 }
-
-void* BlockRunner::own_block(std::int64_t n) const { return plane(memory_.blocks, n - 1); }
 
 const void* BlockRunner::block(std::int64_t n) const {
-  return n == 0 ? memory_.embedding : own_block(n);
+  return n == 0 ? memory_.embedding : plane(memory_.blocks, n - 1);
 }
 
-SourceList BlockRunner::sources(std::int64_t n) const {
+void* BlockRunner::gradient(std::int64_t n) const { return plane(memory_.dblocks, n); }
+
+SourceList BlockRunner::blocks_before(std::int64_t n) const {
   SourceList list;
   for (std::int64_t m = 0; m < n; ++m) list.push_back(block(m));
   return list;
 }
 
-void* BlockRunner::reads(std::int64_t n) const {
-  void* kept = kept_[static_cast<std::size_t>(n - 1)].reads;
-  return kept ? kept : places_.reads;
+SourceList BlockRunner::gradients_before(std::int64_t n) const {
+  SourceList list;
+  for (std::int64_t m = 0; m < n; ++m) list.push_back(gradient(m));
+  return list;
 }
 
-float* BlockRunner::normalisers(std::int64_t n) const {
-  float* kept = kept_[static_cast<std::size_t>(n - 1)].z;
-  return kept ? kept : places_.z;
-}
-
-bool BlockRunner::keeps_sums() const {
-  return config_.gradient && config_.recompute == Recompute::kNone;
-}
-
-void* BlockRunner::sum_place(std::int64_t i) const {
-  // Recomputed sums lie behind the block's own gradient: the gradients of their reads follow them there.
-  if (pass_ != Pass::kForward) return plane(gradient(n_), i);
-  if (keeps_sums()) return plane(kept_[static_cast<std::size_t>(n_ - 1)].sums, i - 1);
-  return own_block(n_);
-}
-
-Step BlockRunner::forward() {
-  pass_ = Pass::kForward;
-  n_ = 1;
-  i_ = 0;
-  open_ = {};
-  if (config_.network.L > 0) return ask_sublayer();
-  calls_.mix(sources(1), nullptr, 0, memory_.out);
-  return {};
-}
-
-Step BlockRunner::resume(const void* answer) {
-  return pass_ == Pass::kGradient ? take_gradient(answer) : take_output(answer);
-}
-
-Step BlockRunner::ask_sublayer() {
-  h_ = i_ == 0 ? first_read() : later_read();
-  const bool alone = config_.network.block_size(n_) == 1;
-  void* out = places_.answer;
-  if (i_ == 0) {
-    if (!alone) out = sum_place(1);
-    if (alone && pass_ == Pass::kForward) out = own_block(n_);
+void BlockRunner::forward() {
+  const NetworkProblem& network = config_.network;
+  last_ = {.partial = memory_.embedding};
+  for (std::int64_t n = 1; n <= network.blocks(); ++n) {
+    std::vector<const void*> sums(static_cast<std::size_t>(network.block_size(n)));
+    close_block(n, forward_block(n, /*again=*/false, sums));
   }
-  return {Step::Kind::kSublayer, config_.network.query(n_, i_), h_, out};
+  calls_.mix(blocks_before(network.blocks()), last_, network.L, memory_.out);
 }
 
-/// What sublayer 0 reads: older blocks alone.
-const void* BlockRunner::first_read() {
-  const std::int64_t query = config_.network.query(n_, 0);
-  const bool kept = pass_ == Pass::kRecompute && config_.recompute != Recompute::kBlock;
-  if (config_.one_shot(n_)) {
-    if (n_ == 1) return memory_.embedding;  // of one source the read is the source
-    SourceList older = sources(n_);
-    if (open_sum()) older.pop_back();
-    if (!kept) calls_.mix(older, open_sum(), query, reads(n_));
-    open_ = {};
-  } else if (!kept) {
-    calls_.phase1(sources(n_), query, config_.network.block_size(n_), reads(n_), normalisers(n_));
+/// Returns the sum of all its sublayers, the last one still to be added, and fills `sums`, where element i
+/// is that of the first i. `again`: for the backward, which does not need the whole sum.
+PartialSum BlockRunner::forward_block(std::int64_t n, bool again, std::vector<const void*>& sums) {
+  const std::int64_t size = config_.network.block_size(n);
+  const bool keeps = !again && config_.keeps_sums();
+  void* kept = areas(n).sums;
+  PartialSum sum;
+  for (std::int64_t i = 0; i < size; ++i) {
+    const void* h = i == 0 ? first_read(n, again) : later_read(n, i, sum);
+    if (i > 0) sums[static_cast<std::size_t>(i)] = sum.result();
+    const void* u = sublayers_.forward(config_.network.query(n, i), h);
+    const bool whole = i + 1 == size;
+    if (i > 0) {
+      sum = {.partial = sum.result(), .update = u, .sum = plane(memory_.blocks, n - 1)};
+      if (!whole && keeps) sum.sum = plane(kept, i);
+      if (!whole && again) sum.sum = plane(kept, i - 1);
+    } else if (keeps && !whole) {
+      calls_.copy_plane(kept, u);
+      sum.partial = kept;
+    } else {
+      sum.partial = u;
+    }
   }
-  return reads(n_);
+  return sum;
+}
+
+/// What the first sublayer of a block reads: older blocks alone.
+const void* BlockRunner::first_read(std::int64_t n, bool again) {
+  const std::int64_t query = config_.network.query(n, 0);
+  if (config_.one_shot(n)) {
+    if (n == 1) return memory_.embedding;  // of one source the read is the source
+    void* h = sublayers_.place(query);
+    calls_.mix(blocks_before(n - 1), again ? PartialSum{.partial = block(n - 1)} : last_, query, h);
+    return h;
+  }
+  if (!again || !config_.keeps_reads())
+    calls_.phase1(blocks_before(n), query, config_.network.block_size(n), areas(n).reads,
+                  areas(n).z);
+  return areas(n).reads;
 }
 
 /// What sublayer i > 0 reads: older blocks and the sum of the sublayers before it.
-const void* BlockRunner::later_read() {
-  const auto i = static_cast<std::size_t>(i_);
-  PartialSum sum{.partial = sums_[i], .update = nullptr, .sum = nullptr};
-  if (i_ > 1) {
-    sum = {.partial = sums_[i - 1], .update = update_, .sum = sum_place(i_)};
-    sums_[i] = sum.sum;
-  }
-  void* h = places_.h[i_ % 2];
-  const std::int64_t query = config_.network.query(n_, i_);
-  if (config_.one_shot(n_)) {
-    calls_.mix(sources(n_), &sum, query, h);
+const void* BlockRunner::later_read(std::int64_t n, std::int64_t i, const PartialSum& sum) {
+  const std::int64_t query = config_.network.query(n, i);
+  void* h = sublayers_.place(query);
+  if (config_.one_shot(n)) {
+    calls_.mix(blocks_before(n), sum, query, h);
   } else {
-    calls_.merge(sum, query, plane(reads(n_), i_),
-                 normalisers(n_) + i_ * config_.network.tokens(), h);
+    calls_.merge(sum, query, plane(areas(n).reads, i), areas(n).z + i * config_.network.tokens(),
+                 h);
   }
   return h;
 }
 
-Step BlockRunner::take_output(const void* u) {
-  const bool last = i_ + 1 == config_.network.block_size(n_);
-  if (last && pass_ == Pass::kRecompute) {
-    pass_ = Pass::kGradient;
-    return ask_gradient();
+/// Stores the sum of block n, unless the next read does.
+void BlockRunner::close_block(std::int64_t n, const PartialSum& sum) {
+  last_ = {.partial = block(n)};
+  if (!sum.update) {
+    calls_.copy_plane(plane(memory_.blocks, n - 1), sum.partial);
+  } else if (n < config_.network.blocks() && !config_.one_shot(n + 1)) {
+    calls_.add(sum.sum, sum.partial, sum.update);
+  } else {
+    last_ = sum;
   }
-  if (i_ == 0 && !last) {
-    // The first partial sum is the first output: where it lies, if it stays there.
-    const bool stays = pass_ == Pass::kRecompute ? u == h_ || u == sum_place(1)
-                                                 : !keeps_sums() || u == sum_place(1);
-    if (!stays) calls_.copy_plane(sum_place(1), u);
-    sums_[1] = stays ? u : sum_place(1);
-  }
-  update_ = u;
-  if (last) return close_block(u);
-  ++i_;
-  return ask_sublayer();
 }
 
-/// The sum of a whole block; where the next read can add its last output, it does.
-Step BlockRunner::close_block(const void* u) {
-  const std::int64_t blocks = config_.network.blocks();
-  void* own = own_block(n_);
-  if (i_ == 0) {
-    if (u != own) calls_.copy_plane(own, u);
+void BlockRunner::backward() {
+  require(config_.gradient, "a backward needs a config with gradient = true");
+  const NetworkProblem& network = config_.network;
+  const std::int64_t all = network.blocks() + 1;
+  calls_.clear(memory_.dwt, static_cast<std::size_t>((network.L + 1) * network.D) * sizeof(float));
+  calls_.phase1_backward(blocks_before(all), network.L, 1, memory_.dout, nullptr,
+                         gradients_before(all), Store::kWrite, memory_.dwt);
+  for (std::int64_t n = network.blocks(); n >= 1; --n) backward_block(n);
+}
+
+void BlockRunner::backward_block(std::int64_t n) {
+  const std::int64_t size = config_.network.block_size(n);
+  std::vector<const void*> sums(static_cast<std::size_t>(size));
+  if (config_.recomputes()) {
+    forward_block(n, /*again=*/true, sums);
   } else {
-    open_ = {.partial = sums_[static_cast<std::size_t>(i_)], .update = u, .sum = own};
-    if (n_ < blocks && !config_.one_shot(n_ + 1)) {
-      calls_.add(open_.sum, open_.partial, open_.update);
-      open_ = {};
+    for (std::int64_t i = 1; i < size; ++i)
+      sums[static_cast<std::size_t>(i)] = plane(areas(n).sums, i - 1);
+  }
+  for (std::int64_t i = size - 1; i >= 0; --i) {
+    const void* dh = sublayers_.backward(config_.network.query(n, i), gradient(n));
+    if (i > 0) {
+      later_gradient(n, i, sums[static_cast<std::size_t>(i)], dh);
+    } else {
+      first_gradient(n, dh);
     }
   }
-  if (n_ < blocks) {
-    ++n_;
-    i_ = 0;
-    return ask_sublayer();
+}
+
+void BlockRunner::later_gradient(std::int64_t n, std::int64_t i, const void* sum, const void* dh) {
+  const std::int64_t query = config_.network.query(n, i);
+  if (config_.one_shot(n)) {
+    SourceList all = blocks_before(n);
+    all.push_back(sum);
+    calls_.phase1_backward(all, query, 1, dh, nullptr, gradients_before(n + 1), Store::kAdd,
+                           memory_.dwt);
+  } else {
+    const std::int64_t row = i * config_.network.tokens();
+    calls_.merge_backward(sum, query, plane(areas(n).reads, i), areas(n).z + row, dh, gradient(n),
+                          layout_.dz + row, memory_.dwt);
   }
-  SourceList all = sources(blocks + 1);
-  if (open_sum()) all.pop_back();
-  calls_.mix(all, open_sum(), config_.network.L, memory_.out);
-  open_ = {};
-  return {};
+}
+
+void BlockRunner::first_gradient(std::int64_t n, const void* dh) {
+  const std::int64_t query = config_.network.query(n, 0);
+  if (config_.one_shot(n)) {
+    calls_.phase1_backward(blocks_before(n), query, 1, dh, nullptr, gradients_before(n),
+                           Store::kAdd, memory_.dwt);
+    return;
+  }
+  calls_.copy_plane(areas(n).reads, dh);
+  calls_.clear(layout_.dz, config_.scalar_bytes());
+  calls_.phase1_backward(blocks_before(n), query, config_.network.block_size(n), areas(n).reads,
+                         layout_.dz, gradients_before(n), Store::kAdd, memory_.dwt);
 }
 
 }  // namespace attn::attnres

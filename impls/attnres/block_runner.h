@@ -1,130 +1,105 @@
 // Runs a network with block attention residuals around sublayers that its caller computes: it owns the
-// schedule, the order of the backward and what is kept in between.
+// schedule, the order of the backward, and what is kept in between.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <string>
 #include <vector>
 
 #include "impls/attnres/read_calls.h"
 
 namespace attn::attnres {
 
-/// What the caller is to do next. Planes are [B, T, D] of the network's type; `in` is only read.
-struct Step {
-  enum class Kind : std::uint8_t {
-    kSublayer,  ///< enqueue u = f_i(in)
-    kGradient,  ///< enqueue the backward of sublayer i: dh from `in` = du
-    kDone
-  };
-  Kind kind = Kind::kDone;
-  std::int64_t sublayer = 0;
-  const void* in = nullptr;
-  /// Where the answer may be put, to spare a copy. Any other plane serves too, and so does `in` where
-  /// the answer is equal to it; such a plane stays as it is until two more sublayers have answered.
-  void* out = nullptr;
+/// What the caller does. Sublayers count from 0 to L - 1; planes are [B, T, D] of the network's type.
+struct Sublayers {
+  /// Where the runner may put what a sublayer reads; the first of a block is not always asked for.
+  std::function<void*(std::int64_t sublayer)> place;
+  /// Enqueues u = f(h) and returns u, which stays as it is until the next sublayer but one is asked for;
+  /// of the first in a block until the block is done. Nobody else writes h.
+  std::function<const void*(std::int64_t sublayer, const void* h)> forward;
+  /// Enqueues the backward of f and returns the gradient of h in another plane than du, which changes
+  /// afterwards.
+  std::function<const void*(std::int64_t sublayer, const void* du)> backward;
 };
 
-/// Memory that the caller owns. Bytes of `saved` and `workspace`: BlockRunner's functions of that name.
+/// Memory that the caller owns. Gradients are for the backward alone.
 struct RunnerMemory {
   const void* embedding = nullptr;  // [B, T, D]
   const void* wt = nullptr;         // [L + 1, D]
-  void* blocks = nullptr;           // [blocks, B, T, D], written by the forward, read by the backward
-  void* out = nullptr;              // [B, T, D]; the forward's
-  const void* dout = nullptr;       // [B, T, D]; the backward's, as the next two
-  void* dembedding = nullptr;       // [B, T, D]
-  float* dwt = nullptr;             // [L + 1, D]
-  void* saved = nullptr;            ///< from forward to backward; 256-byte aligned
-  Workspace workspace{};
+  void* blocks = nullptr;      // [blocks, B, T, D] written by the forward, read by the backward
+  void* out = nullptr;         // [B, T, D]; the forward's
+  const void* dout = nullptr;  // [B, T, D]
+  void* dblocks = nullptr;  // [1 + blocks, B, T, D] of the embedding, of the blocks' first updates
+  float* dwt = nullptr;     // [L + 1, D]
+  void* saved = nullptr;    ///< of saved_bytes; a backward uses up what a forward has left
+  Workspace workspace{};    ///< of workspace_bytes; nothing stays in it
 };
 
-/// One forward, or one backward, or one after the other. Nothing is allocated on the device and nothing is
-/// waited for: `emit` gets launches, to be enqueued at once, or recorded where the caller's planes are
+/// A forward, a backward, or one after the other. Nothing is allocated on the device and nothing is waited
+/// for: `emit` gets launches in order, to be enqueued at once, or recorded where the sublayers' planes are
 /// known before.
-///   for (Step s = runner.forward(); s.kind != Step::Kind::kDone; s = runner.resume(answer(s)));
 class BlockRunner {
  public:
-  /// Throws std::invalid_argument, in one sentence, where sizes or the backend's id are not valid, or
-  /// memory is missing.
+  /// Throws std::invalid_argument, in one sentence, where the network is not valid, no backend takes a
+  /// call, or memory is missing.
   BlockRunner(const RunnerConfig& config,
               const DeviceInfo& device,
               const RunnerMemory& memory,
+              Sublayers sublayers,
               Emit emit);
 
+  static Support supports(const RunnerConfig& config, const DeviceInfo& device);
+  /// README.md beside this file has the formulas.
   static std::size_t saved_bytes(const RunnerConfig& config);
   static std::size_t workspace_bytes(const RunnerConfig& config, const DeviceInfo& device);
 
-  /// Begins at sublayer 0; out is written when kDone is returned.
-  Step forward();
-  /// Begins at the output. Sublayers are asked for again unless nothing is recomputed, a block at a time.
-  Step backward();
-  /// Takes the answer to the last step.
-  Step resume(const void* answer);
+  void forward();
+  /// Asks for sublayers again, a block at a time, unless nothing is recomputed.
+  void backward();
 
   std::string note() const { return calls_.note(); }
 
  private:
-  enum class Pass : std::uint8_t { kForward, kRecompute, kGradient };
+  /// What belongs to a block while it is worked on, in the workspace or in what is saved.
+  struct Areas {
+    void* reads =
+        nullptr;           // [sublayers, B, T, D] of older blocks, then their gradients; two phases
+    float* z = nullptr;    // [sublayers, B, T] their normalisers; two phases
+    void* sums = nullptr;  // partial sums that are kept, or computed again
+  };
+  struct Layout {
+    std::vector<Areas> blocks;  // from block 1 on
+    float* dz = nullptr;        // [sublayers, B, T] of one block
+    void* scratch = nullptr;
+    std::size_t workspace_bytes = 0;  // without the scratch of calls
+    std::size_t saved_bytes = 0;
+  };
+  static Layout lay_out(const RunnerConfig& config, char* workspace, char* saved);
 
-  /// Sums of the blocks; block 0 is the embedding.
   const void* block(std::int64_t n) const;
-  void* own_block(std::int64_t n) const;
-  SourceList sources(std::int64_t n) const;
-  /// Gradients of the blocks before n, and of block n.
-  std::vector<void*> gradients(std::int64_t n) const;
   void* gradient(std::int64_t n) const;
+  SourceList blocks_before(std::int64_t n) const;
+  SourceList gradients_before(std::int64_t n) const;
+  const Areas& areas(std::int64_t n) const {
+    return layout_.blocks[static_cast<std::size_t>(n - 1)];
+  }
   void* plane(void* base, std::int64_t index) const;
 
-  /// Where block n's reads of older blocks and their normalisers lie.
-  void* reads(std::int64_t n) const;
-  float* normalisers(std::int64_t n) const;
-  bool keeps_sums() const;
-  /// Where the sum after i sublayers of the current block goes.
-  void* sum_place(std::int64_t i) const;
-
-  Step ask_sublayer();
-  Step ask_gradient();
-  Step take_output(const void* u);
-  Step take_gradient(const void* dh);
-  Step close_block(const void* u);
-  Step begin_backward(std::int64_t n);
-  const void* first_read();
-  const void* later_read();
-  /// The sum of the last block, with the update that is still to be added to it.
-  const PartialSum* open_sum() const { return open_.partial ? &open_ : nullptr; }
+  PartialSum forward_block(std::int64_t n, bool again, std::vector<const void*>& sums);
+  const void* first_read(std::int64_t n, bool again);
+  const void* later_read(std::int64_t n, std::int64_t i, const PartialSum& sum);
+  void close_block(std::int64_t n, const PartialSum& sum);
+  void backward_block(std::int64_t n);
+  void later_gradient(std::int64_t n, std::int64_t i, const void* sum, const void* dh);
+  void first_gradient(std::int64_t n, const void* dh);
 
   RunnerConfig config_;
   RunnerMemory memory_;
+  Layout layout_;
+  Sublayers sublayers_;
   ReadCalls calls_;
-  struct Places {
-    void* reads = nullptr;          // [S, B, T, D] of one block
-    float* z = nullptr;             // [S, B, T]
-    void* h[2] = {};                // what later sublayers read
-    void* answer = nullptr;         // offered to sublayers
-    void* gradients = nullptr;      // [blocks + S - 1, B, T, D]
-    float* dz = nullptr;            // [S, B, T]
-    void* scratch = nullptr;        // of the calls
-  } places_;
-  struct Kept {
-    void* reads = nullptr;  // [queries of the block, B, T, D]
-    float* z = nullptr;
-    void* sums = nullptr;  // [sublayers of the block - 1, B, T, D]
-  };
-  std::vector<Kept> kept_;  // of each block, from 1
-
-  static std::size_t place(const RunnerConfig& config, char* base, Places& places);
-  static std::size_t keep(const RunnerConfig& config, char* base, std::vector<Kept>& kept);
-  static Places places_in(const RunnerConfig& config, const RunnerMemory& memory);
-
-  Pass pass_ = Pass::kForward;
-  std::int64_t n_ = 1;              // the block
-  std::int64_t i_ = 0;              // the sublayer in it
-  const void* h_ = nullptr;         // what the sublayer reads
-  const void* update_ = nullptr;    // what the last one has returned
-  std::vector<const void*> sums_;  // of the block, after i sublayers
-  PartialSum open_{};
+  PartialSum last_{};  // the sum of the last block, whose update the next read adds
 };
 
 }  // namespace attn::attnres
