@@ -257,6 +257,8 @@ void BlockRunner::later_gradient(std::int64_t n, std::int64_t i, const void* sum
 void BlockRunner::first_gradient(std::int64_t n, const void* dh) {
   const std::int64_t query = config_.network.query(n, 0);
   if (config_.one_shot(n)) {
+    if (n == 1)
+      return calls_.add(gradient(0), gradient(0), dh);  // its read is the embedding itself
     calls_.phase1_backward(blocks_before(n), query, 1, dh, nullptr, gradients_before(n),
                            Store::kAdd, memory_.dwt);
     return;

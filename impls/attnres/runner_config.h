@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "reference/attnres/network.h"
+#include "reference/attnres_network/contract.h"
 
 namespace attn::attnres {
 

@@ -32,7 +32,7 @@ struct AttnResMergeBwd {
                    attnres::kStoreNames);
     }
   };
-  /// All dense. `dread` may alias `dout`.
+  /// All dense. `dread` may alias `dout` or `read`.
   struct Tensors {
     TensorView partial;   // [B, T, D] the running sum b that the merge has read
     TensorView wt;        // [1, D]
