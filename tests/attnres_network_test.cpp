@@ -164,20 +164,18 @@ bool tells_apart(const typename Op::Problem& p,
 /// Inputs that are off by a little, or not in their place, are noticed.
 template <class Op>
 void expect_bounds_notice(const std::vector<const char*>& inputs) {
-  for (const std::int64_t S : {1, 3}) {
-    auto c = case_of<Op>(network<attnres::NetworkProblem>(6, S, 4, 32));
-    const attnres::Reference reference = c.oracle();
-    for (const char* name : inputs) {
-      const std::vector<double> before = c.values(name);
-      std::vector<double> after = before;
-      for (double& x : after) x *= 1 + 0x1p-12;
-      c.set_all(name, -1, after);
-      EXPECT_TRUE(tells_apart<Op>(c.problem, reference, c.oracle())) << name << " scaled, S " << S;
-      c.set_all(name, -1, before);
-    }
-    c.problem.eps = 0x1p-10;
-    EXPECT_TRUE(tells_apart<Op>(c.problem, reference, c.oracle())) << "eps, S = " << S;
+  auto c = case_of<Op>(network<attnres::NetworkProblem>(6, 3, 4, 32));
+  const attnres::Reference reference = c.oracle();
+  for (const char* name : inputs) {
+    const std::vector<double> before = c.values(name);
+    std::vector<double> after = before;
+    for (double& x : after) x *= 1 + 0x1p-12;
+    c.set_all(name, -1, after);
+    EXPECT_TRUE(tells_apart<Op>(c.problem, reference, c.oracle())) << name;
+    c.set_all(name, -1, before);
   }
+  c.problem.eps = 0x1p-10;
+  EXPECT_TRUE(tells_apart<Op>(c.problem, reference, c.oracle())) << "eps";
 }
 
 TEST(AttnResNetworkBound, NoticesSmallErrorsForward) {
@@ -198,6 +196,62 @@ TEST(AttnResNetworkBound, NoticesAWrongSourceIn16Bits) {
   std::rotate(updates.begin(), updates.begin() + plane, updates.begin() + 2 * plane);
   c.set_all("updates", -1, updates);  // the same sums after two sublayers
   EXPECT_TRUE(tells_apart<AttnResNetwork>(c.problem, reference, c.oracle()));
+}
+
+/// Backends of an operator on this machine's main device agree with its oracle, and so with each other.
+template <class Op>
+void expect_schedules_agree(const typename Op::Problem& p, std::uint64_t seed) {
+  const Machine machine = find_machine(/*want_gpu=*/true);
+  OpCase<Op> c(p, seed);
+  const attnres::Reference reference = c.oracle();
+  for (const BackendSlot<Op>& slot : Op::backends()) {
+    c.run(*slot.backend, machine);
+    std::size_t at = 0;
+    for (const TensorSpec& spec : Op::tensor_specs(p)) {
+      if (!is_written(spec.role)) continue;
+      for (const double x : c.values(spec.name)) {
+        ASSERT_LE(std::abs(x - reference.value[at]),
+                  Op::tolerance(p, reference, at, NumericsClass::kFp32))
+            << slot.id << " " << spec.name << " " << at;
+        ++at;
+      }
+    }
+    EXPECT_EQ(at, reference.value.size());
+  }
+}
+
+TEST(AttnResNetworkBackends, SchedulesStayWithinOneBound) {
+  for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+      auto p = network<attnres::NetworkProblem>(11, 3, 4, 48);
+      p.dtype = dtype;
+      expect_schedules_agree<AttnResNetwork>(AttnResNetwork::Problem{p}, seed);
+      expect_schedules_agree<AttnResNetworkBwd>(AttnResNetworkBwd::Problem{p}, seed);
+    }
+  }
+}
+
+TEST(AttnResNetworkBackends, TheFirstSublayerReadsTheEmbeddingAndHasNoGradient) {
+  const Machine machine = find_machine(/*want_gpu=*/true);
+  for (const std::size_t i : {0U, 1U, 2U}) {
+    auto forward = case_of<AttnResNetwork>(network<attnres::NetworkProblem>(5, 2, 3, 8));
+    forward.run(*AttnResNetwork::backends()[i].backend, machine);
+    std::vector<double> reads = forward.values("reads");
+    reads.resize(24);
+    EXPECT_EQ(reads, forward.values("embedding"));
+    auto backward = case_of<AttnResNetworkBwd>(network<attnres::NetworkProblem>(5, 2, 3, 8));
+    backward.run(*AttnResNetworkBwd::backends()[i].backend, machine);
+    for (std::size_t d = 0; d < 8; ++d) EXPECT_EQ(backward.values("dwt")[d], 0);
+  }
+}
+
+TEST(AttnResNetworkBackends, NoTokensLeaveGradientsOfZeros) {
+  const Machine machine = find_machine(/*want_gpu=*/true);
+  for (const BackendSlot<AttnResNetworkBwd>& slot : AttnResNetworkBwd::backends()) {
+    auto c = case_of<AttnResNetworkBwd>(network<attnres::NetworkProblem>(5, 2, 0, 8));
+    c.run(*slot.backend, machine);
+    for (const double x : c.values("dwt")) ASSERT_EQ(x, 0) << slot.id;
+  }
 }
 
 TEST(AttnResNetworkProblem, RefusalsNameTheCondition) {

@@ -9,9 +9,12 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "harness/buffer.h"
 #include "harness/environment.h"
+#include "harness/gpu.h"
 #include "impls/attnres/block_runner.h"
 #include "impls/attnres/plane_ops.h"
 #include "reference/attnres/read.h"
@@ -37,13 +40,39 @@ RunnerConfig config_of(std::int64_t L, std::int64_t S, DType dtype) {
   return config;
 }
 
-/// Values of a type, as a buffer's bytes.
-std::vector<std::byte> stored(const std::vector<double>& values, DType dtype) {
-  std::vector<std::byte> bytes(values.size() * size_of(dtype) + 4);
-  for (std::size_t i = 0; i < values.size(); ++i)
-    store_element(bytes.data(), dtype, static_cast<std::int64_t>(i), static_cast<float>(values[i]));
-  return bytes;
-}
+/// Memory of a type's elements where a network runs.
+class Elements {
+ public:
+  Elements(MemorySpace space, DType dtype, std::size_t count)
+      : dtype_(dtype), count_(count), buffer_(space, count * size_of(dtype) + 4) {
+    buffer_.poison(0xFFFFFFFFu);  // NaN
+  }
+  Elements(MemorySpace space, DType dtype, const std::vector<double>& values)
+      : Elements(space, dtype, values.size()) {
+    std::vector<std::byte> bytes(buffer_.bytes());
+    for (std::size_t i = 0; i < count_; ++i)
+      store_element(bytes.data(), dtype, static_cast<std::int64_t>(i),
+                    static_cast<float>(values[i]));
+    if (space == MemorySpace::kDevice) {
+      gpu::copy_to_device(data(), bytes.data(), bytes.size());
+    } else {
+      std::copy(bytes.begin(), bytes.end(), static_cast<std::byte*>(data()));
+    }
+  }
+  void* data() const { return buffer_.data(); }
+  std::vector<double> values() const {
+    const std::vector<std::byte> bytes = buffer_.to_host();
+    std::vector<double> list;
+    for (std::size_t i = 0; i < count_; ++i)
+      list.push_back(load_element(bytes.data(), dtype_, static_cast<std::int64_t>(i)));
+    return list;
+  }
+
+ private:
+  DType dtype_;
+  std::size_t count_;
+  Buffer buffer_;
+};
 
 std::vector<double> normals(std::size_t count, unsigned seed, double scale) {
   std::mt19937 engine(seed);
@@ -53,100 +82,108 @@ std::vector<double> normals(std::size_t count, unsigned seed, double scale) {
   return values;
 }
 
-/// A network on the host whose sublayers double what they read: u = 2 h, dh = 2 du, by additions alone.
-class HostNetwork {
+/// Where networks run here: on one thread of the host, and on the GPU.
+std::vector<DeviceInfo> devices() {
+  const Machine machine = find_machine(/*want_gpu=*/true);
+  std::vector<DeviceInfo> list = {machine.cpu};
+  list.front().threads = 1;
+  if (machine.gpu) list.push_back(machine.gpu->info);
+  return list;
+}
+
+/// A network whose sublayers double what they read: u = 2 h, dh = 2 du, by additions alone.
+class Network {
  public:
-  explicit HostNetwork(const RunnerConfig& config)
+  Network(const RunnerConfig& config, const DeviceInfo& device)
       : config_(config),
+        device_(device),
         plane_(static_cast<std::size_t>(config.plane_elements())),
         embedding(normals(plane_, 1, 1)),
         dout(normals(plane_, 2, 1)),
-        wt(normals(queries() * static_cast<std::size_t>(config.network.D), 3, 0.3)) {}
+        wt(normals(static_cast<std::size_t>((config.network.L + 1) * config.network.D), 3, 0.3)) {}
 
-  /// Runs forward and backward; memory is filled with NaN before.
+  /// Forward and, where the config has one, backward; all memory is NaN before.
   void run() {
     const NetworkProblem& p = config_.network;
     const auto blocks = static_cast<std::size_t>(p.blocks());
-    const auto bytes = [this](std::size_t count) { return count * config_.plane_bytes() + 4; };
-    const auto nans = [](std::size_t size) {
-      return std::vector<std::byte>(size, std::byte{0xFF});
-    };
-    auto embedding_bytes = stored(embedding, p.dtype);
-    auto dout_bytes = stored(dout, p.dtype);
-    auto wt_bytes = stored(wt, p.query_type());
-    auto block_bytes = nans(bytes(blocks));
-    auto out_bytes = nans(bytes(1));
-    auto gradient_bytes = nans(bytes(1 + blocks));
-    std::vector<float> dwt(queries() * static_cast<std::size_t>(p.D), NAN);
-    auto saved = nans(BlockRunner::saved_bytes(config_) + 4);
-    auto work = nans(BlockRunner::workspace_bytes(config_, device_));
-    RunnerMemory memory{.embedding = embedding_bytes.data(),
-                        .wt = wt_bytes.data(),
-                        .blocks = block_bytes.data(),
-                        .out = out_bytes.data(),
-                        .dout = dout_bytes.data(),
-                        .dblocks = gradient_bytes.data(),
-                        .dwt = dwt.data(),
+    const Elements embeddings(device_.space, p.dtype, embedding);
+    const Elements douts(device_.space, p.dtype, dout);
+    const Elements queries(device_.space, p.query_type(), wt);
+    const Elements sums = planes(blocks);
+    const Elements outs = planes(1);
+    const Elements dblocks = planes(1 + blocks);
+    const Elements dqueries(device_.space, DType::kF32, wt.size());
+    const Elements saved(device_.space, DType::kF32, BlockRunner::saved_bytes(config_) / 4);
+    const Buffer work(device_.space, BlockRunner::workspace_bytes(config_, device_));
+    work.poison(0xFFFFFFFFu);
+    BlockRunner runner(config_, device_,
+                       {.embedding = embeddings.data(),
+                        .wt = queries.data(),
+                        .blocks = sums.data(),
+                        .out = outs.data(),
+                        .dout = douts.data(),
+                        .dblocks = dblocks.data(),
+                        .dwt = static_cast<float*>(dqueries.data()),
                         .saved = saved.data(),
-                        .workspace = {work.data(), work.size()}};
-    BlockRunner runner(config_, device_, memory, sublayers(),
-                       [](const Launch& launch) { launch.enqueue({}); });
+                        .workspace = {work.data(), work.bytes()}},
+                       sublayers(), [this](const Launch& launch) { enqueue(launch); });
     runner.forward();
     calls.clear();
-    std::fill(work.begin(), work.end(), std::byte{0xFF});  // nothing stays in it
+    work.poison(0xFFFFFFFFu);  // nothing stays in it
     if (config_.gradient) runner.backward();
-    out = values(out_bytes, p.dtype, plane_);
-    gradients = values(gradient_bytes, p.dtype, plane_);
-    this->dwt.assign(dwt.begin(), dwt.end());
+    EXPECT_TRUE(work.guards_intact());
+    out = outs.values();
+    dembedding = dblocks.values();
+    dembedding.resize(plane_);
+    dwt = dqueries.values();
   }
-
-  std::size_t queries() const { return static_cast<std::size_t>(config_.network.L + 1); }
 
  private:
+  using Planes = std::map<std::int64_t, Elements>;
+
+  Elements planes(std::size_t count) const {
+    return {device_.space, config_.network.dtype, count * plane_};
+  }
+  void enqueue(const Launch& launch) const {
+    if (device_.space == MemorySpace::kDevice) {
+      gpu::run(launch);
+    } else {
+      launch.enqueue({});
+    }
+  }
+  const void* twice(Planes& to, std::int64_t i, const void* from) {
+    void* sum = to.try_emplace(i, planes(1)).first->second.data();
+    enqueue(attnres::add_planes(sum, from, from, config_.network.dtype, config_.plane_elements(),
+                                device_));
+    return sum;
+  }
   attnres::Sublayers sublayers() {
-    const auto twice = [this](std::vector<std::byte>& to, const void* from) -> const void* {
-      to.resize(config_.plane_bytes() + 4);
-      attnres::add_planes(to.data(), from, from, config_.network.dtype, config_.plane_elements(),
-                          device_)
-          .enqueue({});
-      return to.data();
-    };
     return {.place = [this](std::int64_t i) -> void* {
-              h_[i].assign(config_.plane_bytes() + 4, std::byte{0xFF});
-              return h_[i].data();
+              return h_.try_emplace(i, planes(1)).first->second.data();
             },
             .forward =
-                [this, twice](std::int64_t i, const void* h) {
+                [this](std::int64_t i, const void* h) {
                   calls.push_back(static_cast<int>(i));
-                  return twice(u_[i], h);
+                  return twice(u_, i, h);
                 },
             .backward =
-                [this, twice](std::int64_t i, const void* du) {
+                [this](std::int64_t i, const void* du) {
                   calls.push_back(-1 - static_cast<int>(i));
-                  dus[i].resize(plane_);
-                  for (std::size_t d = 0; d < plane_; ++d)
-                    dus[i][d] =
-                        load_element(du, config_.network.dtype, static_cast<std::int64_t>(d));
-                  return twice(dh_[i], du);
+                  const void* dh = twice(dh_, i, du);
+                  dus[i] = dh_.at(i).values();
+                  for (double& x : dus[i]) x /= 2;
+                  return dh;
                 }};
-  }
-  static std::vector<double> values(const std::vector<std::byte>& bytes,
-                                    DType dtype,
-                                    std::size_t n) {
-    std::vector<double> list;
-    for (std::size_t i = 0; i < n; ++i)
-      list.push_back(load_element(bytes.data(), dtype, static_cast<std::int64_t>(i)));
-    return list;
   }
 
   RunnerConfig config_;
-  DeviceInfo device_ = find_machine(/*want_gpu=*/false).cpu;
+  DeviceInfo device_;
   std::size_t plane_;
-  std::map<std::int64_t, std::vector<std::byte>> h_, u_, dh_;
+  Planes h_, u_, dh_;
 
  public:
   std::vector<double> embedding, dout, wt;
-  std::vector<double> out, gradients, dwt;          // gradients: of the embedding
+  std::vector<double> out, dembedding, dwt;
   std::map<std::int64_t, std::vector<double>> dus;  // of what sublayers return
   std::vector<int> calls;                           // of the backward: i forward, -1 - i backward
 };
@@ -203,21 +240,29 @@ double loss(const NetworkProblem& p,
   return total;
 }
 
-constexpr Schedule kSchedules[] = {Schedule::kAuto, Schedule::kOneShot, Schedule::kTwoPhase};
+/// Every schedule on every device.
+std::vector<std::pair<DeviceInfo, Schedule>> everywhere() {
+  std::vector<std::pair<DeviceInfo, Schedule>> list;
+  for (const DeviceInfo& device : devices()) {
+    for (const Schedule one : {Schedule::kAuto, Schedule::kOneShot, Schedule::kTwoPhase})
+      list.emplace_back(device, one);
+  }
+  return list;
+}
 
 TEST(AttnResRunner, GradientsOfAWholeNetworkMatchCentralDifferences) {
   constexpr double kStep = 0x1p-12;
-  for (const Schedule schedule : kSchedules) {
+  for (const auto& [device, schedule] : everywhere()) {
     for (const std::int64_t S : {1, 3, 8}) {
       SCOPED_TRACE(testing::Message() << "schedule " << static_cast<int>(schedule) << " S " << S);
       RunnerConfig config = config_of(7, S, DType::kF32);
       config.schedule = schedule;
       config.gradient = true;
-      HostNetwork network(config);
+      Network network(config, device);
       network.run();
       const NetworkProblem& p = config.network;
       double largest = 0;
-      for (const double x : network.gradients) largest = std::max(largest, std::abs(x));
+      for (const double x : network.dembedding) largest = std::max(largest, std::abs(x));
       const auto near = [largest](double value, double expected, const std::string& what) {
         EXPECT_NEAR(value, expected, 0x1p-15 * largest) << what;
       };
@@ -231,7 +276,7 @@ TEST(AttnResRunner, GradientsOfAWholeNetworkMatchCentralDifferences) {
         return (above - below) / (2 * kStep);
       };
       for (std::size_t i = 0; i < network.embedding.size(); i += 5)
-        near(network.gradients[i], slope(network.embedding, i), "embedding");
+        near(network.dembedding[i], slope(network.embedding, i), "embedding");
       for (std::size_t i = 0; i < network.wt.size(); i += 3)
         near(network.dwt[i], slope(network.wt, i), "query " + std::to_string(i / 16));
       for (std::int64_t sublayer = 0; sublayer < p.L; ++sublayer) {
@@ -249,20 +294,20 @@ TEST(AttnResRunner, GradientsOfAWholeNetworkMatchCentralDifferences) {
 
 TEST(AttnResRunner, RecomputePoliciesGiveEqualBits) {
   for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
-    for (const Schedule schedule : kSchedules) {
+    for (const auto& [device, schedule] : everywhere()) {
       for (const std::int64_t S : {1, 2, 4, 16}) {
         SCOPED_TRACE(testing::Message() << "schedule " << static_cast<int>(schedule) << " S " << S);
         RunnerConfig config = config_of(10, S, dtype);
         config.schedule = schedule;
         config.gradient = true;
-        HostNetwork block(config);
+        Network block(config, device);
         block.run();
         for (const Recompute recompute : {Recompute::kNone, Recompute::kKeepO1}) {
           config.recompute = recompute;
-          HostNetwork network(config);
+          Network network(config, device);
           network.run();
           EXPECT_EQ(network.out, block.out);
-          EXPECT_EQ(network.gradients, block.gradients);
+          EXPECT_EQ(network.dembedding, block.dembedding);
           EXPECT_EQ(network.dwt, block.dwt);
           EXPECT_EQ(network.dus, block.dus);
         }
@@ -276,7 +321,7 @@ TEST(AttnResRunner, SublayersAreAskedForInOrder) {
   config.gradient = true;
   for (const Recompute recompute : {Recompute::kNone, Recompute::kKeepO1, Recompute::kBlock}) {
     config.recompute = recompute;
-    HostNetwork network(config);
+    Network network(config, devices().front());
     network.run();
     EXPECT_EQ(network.calls, recompute == Recompute::kNone
                                  ? std::vector<int>({-3, -2, -1})
@@ -285,13 +330,13 @@ TEST(AttnResRunner, SublayersAreAskedForInOrder) {
 }
 
 TEST(AttnResRunner, UpdatesMayBeAddedBeforeReads) {
-  for (const Schedule schedule : kSchedules) {
+  for (const auto& [device, schedule] : everywhere()) {
     RunnerConfig config = config_of(9, 4, DType::kBF16);
     config.schedule = schedule;
-    HostNetwork fused(config);
+    Network fused(config, device);
     fused.run();
     config.fused_updates = false;
-    HostNetwork apart(config);
+    Network apart(config, device);
     apart.run();
     EXPECT_EQ(fused.out, apart.out);
   }
@@ -300,14 +345,14 @@ TEST(AttnResRunner, UpdatesMayBeAddedBeforeReads) {
 TEST(AttnResRunner, NoSublayersLeaveTheEmbedding) {
   RunnerConfig config = config_of(0, 4, DType::kBF16);
   config.gradient = true;
-  HostNetwork network(config);
+  Network network(config, devices().front());
   network.run();
   const auto rounded = [](std::vector<double> values) {
     for (double& x : values) x = bf16_to_float(float_to_bf16(static_cast<float>(x)));
     return values;
   };
   EXPECT_EQ(network.out, rounded(network.embedding));
-  EXPECT_EQ(network.gradients, rounded(network.dout));
+  EXPECT_EQ(network.dembedding, rounded(network.dout));
   for (const double x : network.dwt) EXPECT_EQ(x, 0);
 }
 

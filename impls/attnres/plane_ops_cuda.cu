@@ -52,7 +52,7 @@ Launch add(
   const std::int64_t resident = 8 * std::max(1, device.sm_count);
   const auto ctas = static_cast<unsigned>(std::min((count + kThreads - 1) / kThreads, resident));
   Launch launch;
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0});
+  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0, kThreads});
   launch.enqueue = [=](Stream stream) {
     if (ctas == 0) return;
     kernel<<<ctas, kThreads, 0, static_cast<cudaStream_t>(stream.handle)>>>(
