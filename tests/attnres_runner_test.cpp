@@ -16,8 +16,10 @@
 #include "harness/environment.h"
 #include "harness/gpu.h"
 #include "impls/attnres/block_runner.h"
+#include "impls/attnres/choose_backend.h"
 #include "impls/attnres/plane_ops.h"
 #include "reference/attnres/read.h"
+#include "reference/attnres_phase1/contract.h"
 
 namespace attn {
 namespace {
@@ -356,22 +358,31 @@ TEST(AttnResRunner, NoSublayersLeaveTheEmbedding) {
   for (const double x : network.dwt) EXPECT_EQ(x, 0);
 }
 
-TEST(AttnResRunner, MemoryIsThatOfTheReadme) {
-  const DeviceInfo device = find_machine(/*want_gpu=*/false).cpu;
-  RunnerConfig config;  // the headline
+/// An H200 as a DeviceInfo, for what is pure.
+DeviceInfo h200() {
+  DeviceInfo device;
+  device.space = MemorySpace::kDevice;
+  device.sm = 90;
+  device.sm_count = 132;
+  device.shared_bytes_per_block = 227 * 1024;
+  return device;
+}
+
+/// The formulas at the headline, whose areas are whole multiples of the alignment.
+void expect_formulas(const DeviceInfo& device) {
+  RunnerConfig config;
   config.network.B = 4;
   config.network.T = 16 * 1024;
   const std::size_t P = config.plane_bytes();
   const std::size_t Z = config.scalar_bytes();
   ASSERT_EQ(P % 256 + Z % 256, 0U);
-  const std::int64_t S = config.network.S;
   const auto expect = [&](std::size_t workspace, std::size_t saved) {
-    EXPECT_EQ(BlockRunner::workspace_bytes(config, device),
-              workspace + attnres::ReadCalls::scratch_bytes(config, device));
+    const std::size_t scratch = attnres::ReadCalls::scratch_bytes(config, device);
+    EXPECT_EQ(BlockRunner::workspace_bytes(config, device), workspace + scratch);
     EXPECT_EQ(BlockRunner::saved_bytes(config), saved);
-    EXPECT_LT(attnres::ReadCalls::scratch_bytes(config, device), P / 2);
+    EXPECT_LT(scratch, P / 2);
     // No [S, B, T, D] of fp32, which is 2 S planes of 16 bits.
-    EXPECT_LT(BlockRunner::workspace_bytes(config, device), 2 * static_cast<std::size_t>(S) * P);
+    EXPECT_LT(workspace + scratch, 16 * P);
   };
   expect(8 * (P + Z), 0);
   config.gradient = true;
@@ -384,6 +395,33 @@ TEST(AttnResRunner, MemoryIsThatOfTheReadme) {
   expect(0, 4 * 7 * P);
   config.recompute = Recompute::kBlock;
   expect(6 * P, 0);
+}
+
+TEST(AttnResRunner, MemoryIsThatOfTheReadme) {
+  expect_formulas(find_machine(/*want_gpu=*/false).cpu);
+  if (BlockRunner::supports({}, h200())) expect_formulas(h200());  // else a build without CUDA
+}
+
+TEST(AttnResRunner, ReadsGoToTheFirstBackendThatTakesThem) {
+  const auto choice = [](std::int64_t D, DType dtype, const DeviceInfo& device) {
+    AttnResPhase1::Problem p;
+    p.D = D;
+    p.dtype = dtype;
+    const auto* backend = attnres::choose_backend<AttnResPhase1>(p, device);
+    return backend ? backend->info.id : std::string_view("none");
+  };
+  const DeviceInfo cpu = find_machine(/*want_gpu=*/false).cpu;
+  EXPECT_EQ(choice(2048, DType::kBF16, cpu), "cpu_fused");
+#if ATTN_WITH_SM90
+  EXPECT_EQ(choice(2048, DType::kBF16, h200()), "bulk_sm90");
+  EXPECT_EQ(choice(2048, DType::kF32, h200()), "fused_simt");
+  EXPECT_EQ(choice(33, DType::kBF16, h200()), "fused_simt");
+#endif
+  DeviceInfo no_memory_of_ours = cpu;
+  no_memory_of_ours.space = MemorySpace::kAny;
+  EXPECT_EQ(choice(2048, DType::kBF16, no_memory_of_ours), "none");
+  EXPECT_EQ(BlockRunner::supports({}, no_memory_of_ours).reason,
+            "no backend of this build takes attnres_phase1 here");
 }
 
 /// The sentence with which a runner refuses.
