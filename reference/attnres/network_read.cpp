@@ -110,6 +110,7 @@ void add_read_gradients(const NetworkProblem& p,
 
 std::vector<Row> partial_sums(const std::vector<Row>& updates, DType dtype) {
   std::vector<Row> sums;
+  sums.reserve(updates.size());
   for (const Row& update : updates)
     sums.push_back(sums.empty() ? update : rounded_sum(sums.back(), update, dtype));
   return sums;
