@@ -69,7 +69,8 @@ def is_below(path: str, *folders: str) -> bool:
 
 
 def is_contract(header: str) -> bool:
-    return re.fullmatch(r"reference/\w+/contract\.h", header) is not None
+    """gradients.h is what the contracts of a family's backwards share."""
+    return re.fullmatch(r"reference/\w+/(contract|gradients)\.h", header) is not None
 
 
 def family_of(operator: str) -> str:
@@ -249,6 +250,7 @@ class RulesBite(unittest.TestCase):
         "reference/attention_mask.h": "// Masks.\n#pragma once\n",
         "reference/op/contract.h": '// Contract.\n#pragma once\n'
                                    '#include "harness/core/backend.h"\n',
+        "reference/op/gradients.h": "// Shared contract.\n#pragma once\n",
         "reference/op/oracle.h": "// Oracle.\n#pragma once\n",
         "reference/op/oracle_cuda.cu": "// Oracle.\n#include <cuda_runtime_api.h>\n",
         "reference/other/contract.h": "// Contract.\n#pragma once\n",
@@ -257,6 +259,7 @@ class RulesBite(unittest.TestCase):
         "impls/op/rows.cuh": "// Rows.\n#pragma once\n",
         "impls/op_bwd/rows.cuh": '// Rows.\n#pragma once\n#include "impls/op/rows.cuh"\n'
                                  '#include "reference/op/contract.h"\n',
+        "impls/op_bwd/row.h": '// A row.\n#pragma once\n#include "reference/op/gradients.h"\n',
         "impls/op/calls.h": '// Calls.\n#pragma once\n#include "reference/op_bwd/contract.h"\n',
         "impls/arch/mma.cuh": "// One instruction.\n#pragma once\n#include <cuda_fp16.h>\n",
         "impls/arch/sm90/tma.cuh": "// One instruction.\n#pragma once\n#include <cuda.h>\n",

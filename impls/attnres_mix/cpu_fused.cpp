@@ -21,7 +21,6 @@ using Problem = AttnResMix::Problem;
 using Tensors = AttnResMix::Tensors;
 using attnres::element;
 using attnres::Option;
-using attnres::Store;
 
 attnres::CpuScratch scratch_of(const Problem& p) {
   return {.shared_floats = 2 * p.D, .thread_floats = (p.N + 1) * p.D + 2 * p.N};
@@ -31,18 +30,6 @@ Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
-}
-
-/// Stores the mixed row and its norm, as far as they are outputs.
-void store_mixed(
-    const Problem& p, const Tensors& tensors, const float* gamma, std::int64_t t, float* mixed) {
-  const DType out = p.out_type();
-  if (p.has_out())
-    attnres::store_row(element(tensors.out.data, out, t * p.D), out, mixed, p.D, Store::kWrite);
-  if (!p.has_norm()) return;
-  attnres::round_row(mixed, out, p.D);
-  attnres::normalise_row(mixed, gamma, p.norm_eps, p.D);
-  attnres::store_row(element(tensors.normed.data, out, t * p.D), out, mixed, p.D, Store::kWrite);
 }
 
 /// `shared`: the query [D], the norm's weight [D]; `scratch`: v [N, D], a mixed row [D], r [N], weights [N].
@@ -65,7 +52,7 @@ void mix_token(
   if (p.weights == Option::kOn)
     std::copy_n(weights, p.N, static_cast<float*>(tensors.weights.data) + t * p.N);
   attnres::mix_rows(weights, v, p, mixed);
-  store_mixed(p, tensors, shared + p.D, t, mixed);
+  attnres::store_output(p, tensors.out, tensors.normed, shared + p.D, t, mixed);
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {

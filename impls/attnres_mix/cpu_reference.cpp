@@ -11,18 +11,14 @@ using Tensors = AttnResMix::Tensors;
 
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
-std::vector<TensorView> outputs(const Problem&, const Tensors& t) {
-  std::vector<TensorView> views;
-  for (const TensorView* view : {&t.out, &t.normed, &t.lse, &t.weights, &t.sum}) {
-    if (view->data) views.push_back(*view);
-  }
-  return views;
+std::vector<TensorView> outputs(const Tensors& t) {
+  return attnres::present({t.out, t.normed, t.lse, t.weights, t.sum});
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
   Launch launch;
   launch.enqueue = [p, t](Stream) {
-    attnres::store_reference(AttnResMix::oracle(p, t), outputs(p, t));
+    attnres::store_reference(AttnResMix::oracle(p, t), outputs(t));
   };
   return launch;
 }

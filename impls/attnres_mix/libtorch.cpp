@@ -27,9 +27,7 @@ void mix_chunk(const Problem& p,
                std::int64_t first,
                std::int64_t count,
                MemorySpace space) {
-  const auto rows = [&](const TensorView& view) {
-    return attnres::token_rows(view, space, p)[0].narrow(0, first, count);
-  };
+  const attnres::TokenChunk rows{p, first, count, space};
   at::Tensor v = attnres::torch_sources(t.v, p, first, count, space);
   if (p.update == Option::kOn) {
     const at::Tensor last = v.select(1, p.N - 1);
@@ -38,13 +36,8 @@ void mix_chunk(const Problem& p,
   const attnres::TorchRead read = attnres::torch_read(v, wt, p.eps);
   if (p.lse == Option::kOn) rows(t.lse).copy_(read.lse);
   if (p.weights == Option::kOn) rows(t.weights).copy_(read.p.select(1, 0));
-  at::Tensor mixed = at::matmul(read.p, read.v).select(1, 0);
-  if (p.has_out()) rows(t.out).copy_(mixed);
-  if (!p.has_norm()) return;
-  const at::Tensor normed = rows(t.normed);
-  mixed = mixed.to(normed.scalar_type()).to(at::kFloat);
-  normed.copy_(
-      attnres::torch_norm(mixed, wrap(t.gamma, space)[0][0][0].to(at::kFloat), p.norm_eps));
+  attnres::torch_store_output(p, rows, at::matmul(read.p, read.v).select(1, 0), t.out, t.normed,
+                              t.gamma);
 }
 
 void mix_all(const Problem& p, const Tensors& t, MemorySpace space) {

@@ -22,7 +22,6 @@ namespace {
 
 using Problem = AttnResMixBwd::Problem;
 using Tensors = AttnResMixBwd::Tensors;
-using attnres::element;
 
 attnres::CpuScratch scratch_of(const Problem& p) {
   return {.shared_floats = 2 * (1 + attnres::chunk_count(p.tokens())) * p.D,
@@ -42,27 +41,6 @@ struct SharedRows {
   float* dwt;          // [chunks, D]
   float* dgamma;       // [chunks, D]
 };
-
-/// dout of token t: as it is given, and with a norm through it; `row` [D] is scratch.
-void load_dout(const Problem& p,
-               const Tensors& tensors,
-               const float* gamma,
-               std::int64_t t,
-               attnres::ReadScratch& scratch,
-               float* row,
-               float* dgamma) {
-  const DType out = p.out_type();
-  float* dout = scratch.dout;
-  if (!p.has_norm())
-    return attnres::widen_row(dout, element(tensors.dout.data, out, t * p.D), out, p.D);
-  attnres::widen_row(dout, element(tensors.dnormed.data, out, t * p.D), out, p.D);
-  attnres::mix_rows(scratch.p, scratch.v, p, row);
-  attnres::round_row(row, out, p.D);
-  attnres::normalise_row_backward(row, gamma, p.norm_eps, p.D, dout, dgamma);
-  if (!p.has_out()) return;
-  attnres::widen_row(row, element(tensors.dout.data, out, t * p.D), out, p.D);
-  attnres::add_scaled(dout, 1, row, p.D);
-}
 
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
   Launch launch;
@@ -84,7 +62,9 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
           for (std::int64_t token = begin; token < end; ++token) {
             scratch.begin_token(p, t.v, token);
             attnres::find_weights(p, shared.query, scratch);
-            load_dout(p, t, shared.gamma, token, scratch, row, dgamma);
+            if (p.has_norm()) attnres::mix_rows(scratch.p, scratch.v, p, row);
+            attnres::load_output_gradient(p, t.dout, t.dnormed, shared.gamma, token, row,
+                                          scratch.dout, dgamma);
             attnres::add_query(read, t, shared.query, token, scratch, dwt);
             attnres::store_sources(read, t, token, scratch);
           }

@@ -19,25 +19,6 @@ namespace {
 using Problem = AttnResMixBwd::Problem;
 using Tensors = AttnResMixBwd::Tensors;
 
-/// The gradient of the mixed rows [tokens, D] from `first` on; adds to that of the norm's weight.
-at::Tensor mixed_gradient(const Problem& p,
-                          const Tensors& t,
-                          const attnres::TorchRead& read,
-                          std::int64_t first,
-                          MemorySpace space) {
-  const auto rows = [&](const TensorView& view) {
-    return attnres::token_rows(view, space, p)[0].narrow(0, first, read.v.size(0));
-  };
-  if (!p.has_norm()) return rows(t.dout).to(at::kFloat);
-  const at::Tensor dnormed = rows(t.dnormed);
-  const at::Tensor mixed =
-      at::matmul(read.p, read.v).select(1, 0).to(dnormed.scalar_type()).to(at::kFloat);
-  const attnres::TorchNormGradient norm = attnres::torch_norm_backward(
-      mixed, wrap(t.gamma, space)[0][0][0].to(at::kFloat), dnormed.to(at::kFloat), p.norm_eps);
-  wrap(t.dgamma, space)[0][0][0].add_(norm.dgamma);
-  return p.has_out() ? norm.dh + rows(t.dout).to(at::kFloat) : norm.dh;
-}
-
 void backward(const Problem& p, const Tensors& t, MemorySpace space) {
   const at::Tensor wt = wrap(t.wt, space)[0][0].to(at::kFloat);
   attnres::clear_written(t.dwt, p.dwt, space);
@@ -48,8 +29,10 @@ void backward(const Problem& p, const Tensors& t, MemorySpace space) {
     const std::int64_t count = std::min(chunk, p.tokens() - first);
     const attnres::TorchRead read =
         attnres::torch_read(attnres::torch_sources(t.v, p, first, count, space), wt, p.eps);
-    const at::Tensor dout = mixed_gradient(p, t, read, first, space).unsqueeze(1);
-    attnres::torch_read_backward(problem, t, read, wt, dout, first, space);
+    const at::Tensor mixed = p.has_norm() ? at::matmul(read.p, read.v).select(1, 0) : at::Tensor();
+    const at::Tensor dout = attnres::torch_output_gradient(p, {p, first, count, space}, mixed,
+                                                           t.dout, t.dnormed, t.gamma, t.dgamma);
+    attnres::torch_read_backward(problem, t, read, wt, dout.unsqueeze(1), first, space);
   }
 }
 

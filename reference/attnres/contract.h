@@ -82,6 +82,7 @@ struct NormFields {
 
   bool has_norm() const { return norm != OutputNorm::kOff; }
   bool has_out() const { return norm != OutputNorm::kInstead; }
+  std::int64_t rows() const { return norm == OutputNorm::kBoth ? 2 : 1; }  ///< written a token
 };
 
 template <class Self, class Visitor>
@@ -89,6 +90,13 @@ void visit_norm(Self& self, Visitor&& visit) {
   visit.choice("norm", "the output's RMS norm: off, instead of it, or both", self.norm,
                kOutputNormNames);
   visit.real("norm_eps", "added to the mean square of the output", self.norm_eps);
+}
+
+/// Of backwards through it.
+template <class Self, class Visitor>
+void visit_norm_gradient(Self& self, Visitor&& visit) {
+  visit.choice("dgamma", "the gradient of the norm's weight is written or added", self.dgamma,
+               kStoreNames);
 }
 
 /// N sources, to be read.

@@ -6,7 +6,7 @@
 namespace attn::attnres {
 
 Mix mix(const Row& query, const TokenSources& sources) {
-  Mix mixed{softmax(logits(query, sources)), {}, {}};
+  Mix mixed{softmax(logits(query, sources)), {}};
   for (std::size_t d = 0; d < query.size(); ++d) {
     double sum = 0;
     double magnitude = 0;
@@ -14,8 +14,8 @@ Mix mix(const Row& query, const TokenSources& sources) {
       sum += mixed.weights.p[n] * sources.v[n][d];
       magnitude += mixed.weights.p[n] * std::abs(sources.v[n][d]);
     }
-    mixed.row.push_back(sum);
-    mixed.bound.push_back(sources.v.size() == 1 ? 0 : 2 * mixed.weights.error * magnitude);
+    mixed.out.value.push_back(sum);
+    mixed.out.error.push_back(sources.v.size() == 1 ? 0 : 2 * mixed.weights.error * magnitude);
   }
   return mixed;
 }

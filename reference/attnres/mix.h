@@ -7,11 +7,9 @@
 
 namespace attn::attnres {
 
-/// The mixed row, before it is rounded.
 struct Mix {
   Weights weights;
-  Row row;
-  Row bound;  ///< of fp32 arithmetic; 0 of one source
+  BoundedRow out;  ///< before it is rounded; exact of one source
 };
 Mix mix(const Row& query, const TokenSources& sources);
 

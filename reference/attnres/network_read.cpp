@@ -36,12 +36,15 @@ struct MergeRoundings {
   }
 };
 
+/// The row is stored once more.
+void round_row(BoundedRow& row, DType dtype) {
+  for (std::size_t d = 0; d < row.value.size(); ++d)
+    row.error[d] += unit_roundoff(dtype) * std::abs(row.value[d]) + half_subnormal(dtype);
+}
+
 }  // namespace
 
-void BoundedRow::round(DType dtype) {
-  for (std::size_t d = 0; d < value.size(); ++d)
-    error[d] += unit_roundoff(dtype) * std::abs(value[d]) + half_subnormal(dtype);
-}
+BoundedRow zero_row(std::size_t D) { return {Row(D), Row(D)}; }
 
 void append_source(TokenSources& sources, const Row& row, const NetworkProblem& p) {
   sources.v.push_back(row);
@@ -54,13 +57,12 @@ BoundedRow network_read(const NetworkProblem& p,
                         bool merges) {
   const Mix mix = attnres::mix(query, sources);
   const MergeRoundings rounding(merges, p.dtype);
-  BoundedRow read(query.size());
-  read.value = mix.row;
+  BoundedRow read = mix.out;
+  if (!merges) return read;
   for (std::size_t d = 0; d < query.size(); ++d) {
-    const double older = mix.row[d] - mix.weights.p.back() * sources.v.back()[d];
+    const double older = read.value[d] - mix.weights.p.back() * sources.v.back()[d];
     // Two softmaxes: the error of the older sources' logits counts in both.
-    read.error[d] =
-        (merges ? 2 : 1) * mix.bound[d] + rounding.relative * std::abs(older) + rounding.absolute;
+    read.error[d] = 2 * read.error[d] + rounding.relative * std::abs(older) + rounding.absolute;
   }
   return read;
 }
@@ -104,7 +106,7 @@ void add_read_gradients(const NetworkProblem& p,
       dquery.value[d] += g * r * v[d];
       dquery.error[d] += (g_error + 4 * kRoundoff * std::abs(g)) * r * std::abs(v[d]);
     }
-    to[n]->round(p.dtype);
+    round_row(*to[n], p.dtype);
   }
 }
 

@@ -9,15 +9,7 @@
 
 namespace attn::attnres {
 
-/// A row, and how far a backend's may be from each of its elements.
-struct BoundedRow {
-  Row value;
-  Row error;
-
-  explicit BoundedRow(std::size_t D) : value(D), error(D) {}
-  /// It is stored once more.
-  void round(DType dtype);
-};
+BoundedRow zero_row(std::size_t D);
 
 /// Appends a source to those of a token.
 void append_source(TokenSources& sources, const Row& row, const NetworkProblem& p);

@@ -95,6 +95,12 @@ LogitGradient logit_gradient(const Weights& weights, const std::vector<Dot>& c, 
   return gradient;
 }
 
+void TokenOutputs::row(const Row& value, const Row& error) {
+  const std::size_t first =
+      reference_.begin(index_++) + static_cast<std::size_t>(t_) * value.size();
+  for (std::size_t i = 0; i < value.size(); ++i) reference_.set(first + i, value[i], error[i]);
+}
+
 void QuerySum::add(double contribution, double error) {
   value += contribution;
   drift += error * error;

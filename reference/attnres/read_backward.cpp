@@ -85,13 +85,6 @@ void source_gradient(const ReadGradients& p,
 
 }  // namespace
 
-RowGradient given_gradient(Row dout, const TokenSources& sources) {
-  RowGradient gradient{std::move(dout), {}, {}};
-  gradient.error.resize(gradient.value.size());
-  for (const Row& v : sources.v) gradient.products.push_back(dot(gradient.value, v));
-  return gradient;
-}
-
 void read_backward(const ReadGradients& p,
                    const GradientTensors& tensors,
                    const OutputGradients& gradients,

@@ -4,20 +4,12 @@
 #include <functional>
 
 #include "reference/attnres/gradients.h"
-#include "reference/attnres/read.h"
+#include "reference/attnres/output_norm.h"
 
 namespace attn::attnres {
 
-/// The gradient of one query's output row at one token.
-struct RowGradient {
-  Row value;                  // [D]
-  Row error;                  // [D] of fp32 arithmetic that has computed it
-  std::vector<Dot> products;  // [N] with the sources
-};
-/// A gradient that is an input, and exact.
-RowGradient given_gradient(Row dout, const TokenSources& sources);
-
-/// The gradient of query s at token t, from its sources. Called by several threads.
+/// The gradient of query s's row at token t, with its products with all sources. Called by several
+/// threads.
 using OutputGradients =
     std::function<RowGradient(std::int64_t s, std::int64_t t, const TokenSources& sources)>;
 

@@ -80,11 +80,23 @@ std::vector<Suite<Problem>> source_suites() {
   return suites;
 }
 
-/// Changes some cases of a suite, by their index, so that every kind of norm is in it.
-inline void vary_norm(NormFields& p, std::size_t i) {
-  if (i % 7 == 1 || i % 7 == 3) p.norm = OutputNorm::kInstead;
-  if (i % 7 == 4 || i % 7 == 6) p.norm = OutputNorm::kBoth;
-  if (i % 7 == 6) p.norm_eps = 0.5;
+/// Adds every case of a suite once more with a norm of its output, of each kind in turn.
+template <class Cases>
+void append_norms(Cases& cases) {
+  for (std::size_t i = 0, count = cases.size(); i < count; ++i) {
+    auto normed = cases[i];
+    normed.problem.norm = i % 2 == 0 ? OutputNorm::kInstead : OutputNorm::kBoth;
+    if (i % 7 == 6) normed.problem.norm_eps = 0.5;
+    cases.push_back(normed);
+  }
+}
+
+/// Adds the gradients of some norms' weights to what is there.
+template <class Cases>
+void add_weight_gradients(Cases& cases) {
+  for (std::size_t i = 3; i < cases.size(); i += 4) {
+    if (cases[i].problem.has_norm()) cases[i].problem.dgamma = Store::kAdd;
+  }
 }
 
 /// Adds the one-shot read of the published shape, N = 5 and D = 2048, once more, with a change.

@@ -1,6 +1,4 @@
 // The mix in fp64, token by token.
-#include <cmath>
-
 #include "reference/attnres/mix.h"
 #include "reference/attnres_mix/contract.h"
 
@@ -10,23 +8,6 @@ namespace {
 using attnres::Row;
 using Problem = AttnResMix::Problem;
 using Tensors = AttnResMix::Tensors;
-
-/// Where the next written tensor begins in the reference, in the order of tensor_specs.
-class Outputs {
- public:
-  explicit Outputs(attnres::Reference& reference) : reference_(reference) {}
-
-  /// Stores a row of the next output.
-  void row(std::int64_t t, const Row& value, const Row& error) {
-    const std::size_t first =
-        reference_.begin(index_++) + static_cast<std::size_t>(t) * value.size();
-    for (std::size_t i = 0; i < value.size(); ++i) reference_.set(first + i, value[i], error[i]);
-  }
-
- private:
-  attnres::Reference& reference_;
-  std::size_t index_ = 0;
-};
 
 void mix_token(const Problem& p,
                const Tensors& tensors,
@@ -43,22 +24,22 @@ void mix_token(const Problem& p,
     sources.r.back() = attnres::reciprocal_rms(last, p.eps);
   }
   const attnres::Mix mix = attnres::mix(query, sources);
-  Outputs outputs(reference);
-  if (p.has_out()) outputs.row(t, mix.row, mix.bound);
+  attnres::TokenOutputs outputs(reference, t);
+  if (p.has_out()) outputs.row(mix.out.value, mix.out.error);
   if (p.has_norm()) {
-    const attnres::NormedRow normed = attnres::output_norm(
-        attnres::store_row(mix.row, mix.bound, p.out_type()), gamma, p.norm_eps);
-    outputs.row(t, normed.value, normed.error);
+    const attnres::BoundedRow normed =
+        attnres::output_norm(attnres::store_row(mix.out, p.out_type()), gamma, p.norm_eps);
+    outputs.row(normed.value, normed.error);
   }
   const attnres::Weights& weights = mix.weights;
-  if (p.lse == attnres::Option::kOn) outputs.row(t, {weights.lse}, {weights.error});
+  if (p.lse == attnres::Option::kOn) outputs.row({weights.lse}, {weights.error});
   if (p.weights == attnres::Option::kOn) {
     Row error;
     for (const double one : weights.p)
       error.push_back(2 * weights.error * one + attnres::kSmallest);
-    outputs.row(t, weights.p, error);
+    outputs.row(weights.p, error);
   }
-  if (updates) outputs.row(t, sources.v.back(), Row(query.size(), 0.0));
+  if (updates) outputs.row(sources.v.back(), Row(query.size(), 0.0));
 }
 
 }  // namespace

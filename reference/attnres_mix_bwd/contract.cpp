@@ -65,13 +65,12 @@ Work AttnResMixBwd::work(const Problem& p) {
   const auto tokens = static_cast<double>(p.tokens());
   const auto N = static_cast<double>(p.N);
   const auto added = static_cast<std::int64_t>(p.add_to.size());
-  const std::int64_t incoming = (p.has_out() ? 1 : 0) + (p.has_norm() ? 1 : 0);
   // A column: the read's, and with a norm the output again, its products with the sources, and itself.
   const double flops = 16 * N + (p.has_norm() ? 4 * N + 12 : 0);
   return {.mma_flops = tokens * static_cast<double>(p.D) * flops,
           .exponentials = tokens * N,
           .bytes = attnres::plane_bytes(p, p.N, p.dtype) +
-                   attnres::plane_bytes(p, incoming, p.out_type()) +
+                   attnres::plane_bytes(p, p.rows(), p.out_type()) +
                    attnres::plane_bytes(p, p.N + added, p.grad_type()) +
                    attnres::scalar_bytes(p, p.dlse == Option::kOn ? 1 : 0) +
                    attnres::query_bytes(p, p.has_norm() ? 2 : 1) +
@@ -82,11 +81,9 @@ Work AttnResMixBwd::work(const Problem& p) {
 std::vector<Suite<Problem>> AttnResMixBwd::suites() {
   std::vector<Suite<Problem>> suites = attnres::source_suites<Problem>();
   auto& edge = suites.back().cases;
-  for (std::size_t i = 0; i < edge.size(); ++i) {
-    attnres::vary_gradients(edge[i].problem, i);
-    attnres::vary_norm(edge[i].problem, i);
-    if (i % 4 == 3) edge[i].problem.dgamma = attnres::Store::kAdd;
-  }
+  for (std::size_t i = 0; i < edge.size(); ++i) attnres::vary_gradients(edge[i].problem, i);
+  attnres::append_norms(edge);
+  attnres::add_weight_gradients(edge);
   const auto add_to_all = [](Problem& p) {
     for (std::int64_t n = 0; n < p.N; ++n) p.add_to.push_back(n);
   };

@@ -21,8 +21,7 @@ struct AttnResMixBwd {
       attnres::visit_read(self, visit);
       attnres::visit_gradients(self, visit);
       attnres::visit_norm(self, visit);
-      visit.choice("dgamma", "the gradient of the norm's weight is written or added", self.dgamma,
-                   attnres::kStoreNames);
+      attnres::visit_norm_gradient(self, visit);
     }
   };
   struct Tensors : attnres::GradientTensors {

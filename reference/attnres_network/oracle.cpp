@@ -46,9 +46,7 @@ void block(const Problem& p,
                network_read(p, queries[static_cast<std::size_t>(query)], all, i > 0));
   }
   attnres::append_source(sources, sums.back(), p);
-  BoundedRow sum(sums.back().size());
-  sum.value = sums.back();
-  stored.row(1, n - 1, sum);
+  stored.row(1, n - 1, {sums.back(), Row(sums.back().size())});
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ class TokenBackward {
       : p_(p), tensors_(tensors), queries_(queries), t_(t), dqueries_(dqueries) {
     for (std::int64_t n = 0; n <= p.blocks(); ++n) {
       attnres::append_source(blocks_, row(tensors.blocks, n), p);
-      gradients_.emplace_back(static_cast<std::size_t>(p.D));
+      gradients_.push_back(attnres::zero_row(static_cast<std::size_t>(p.D)));
     }
   }
 
@@ -66,7 +66,7 @@ class TokenBackward {
       attnres::append_source(sources, *sum, p_);
       to.push_back(dsum);
     }
-    BoundedRow dquery(static_cast<std::size_t>(p_.D));
+    BoundedRow dquery = attnres::zero_row(static_cast<std::size_t>(p_.D));
     const auto q = static_cast<std::size_t>(query);
     add_read_gradients(p_, queries_[q], sources, sum != nullptr, dread, to, dquery);
     for (std::size_t d = 0; d < dquery.value.size(); ++d)

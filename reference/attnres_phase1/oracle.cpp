@@ -18,8 +18,8 @@ void read_token(const AttnResPhase1::Problem& p,
     const attnres::Mix mix = attnres::mix(queries[static_cast<std::size_t>(s)], sources);
     const auto token = static_cast<std::size_t>(s * p.tokens() + t);
     const auto first = token * static_cast<std::size_t>(p.D);
-    for (std::size_t d = 0; d < mix.row.size(); ++d)
-      reference.set(first + d, mix.row[d], mix.bound[d]);
+    for (std::size_t d = 0; d < mix.out.value.size(); ++d)
+      reference.set(first + d, mix.out.value[d], mix.out.error[d]);
     reference.set(reference.begin(1) + token, mix.weights.lse, mix.weights.error);
   }
 }
