@@ -332,7 +332,8 @@ TEST(AttnResRunner, SublayersAreAskedForInOrder) {
 }
 
 TEST(AttnResRunner, UpdatesMayBeAddedBeforeReads) {
-  for (const auto& [device, schedule] : everywhere()) {
+  const DeviceInfo device = devices().front();  // where both go through the same arithmetic
+  for (const Schedule schedule : {Schedule::kAuto, Schedule::kOneShot, Schedule::kTwoPhase}) {
     RunnerConfig config = config_of(9, 4, DType::kBF16);
     config.schedule = schedule;
     Network fused(config, device);
