@@ -4,12 +4,13 @@
 
 namespace attn {
 namespace attnres_mix_bwd {
-extern const Backend<AttnResMixBwd> cpu_reference, cpu_fused, libtorch;
+extern const Backend<AttnResMixBwd> cpu_reference, cpu_fused, libtorch, fused_simt;
 
 constexpr BackendSlot<AttnResMixBwd> kSlots[] = {
     ATTN_BACKEND_HOST(cpu_reference),
     ATTN_BACKEND_HOST(cpu_fused),
     ATTN_BACKEND_TORCH(libtorch),
+    ATTN_BACKEND_CUDA(fused_simt),
 };
 }  // namespace attnres_mix_bwd
 

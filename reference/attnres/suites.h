@@ -85,7 +85,7 @@ template <class Cases>
 void append_norms(Cases& cases) {
   for (std::size_t i = 0, count = cases.size(); i < count; ++i) {
     auto normed = cases[i];
-    normed.problem.norm = i % 2 == 0 ? OutputNorm::kInstead : OutputNorm::kBoth;
+    normed.problem.norm = i % 4 < 2 ? OutputNorm::kInstead : OutputNorm::kBoth;
     if (i % 7 == 6) normed.problem.norm_eps = 0.5;
     cases.push_back(normed);
   }
