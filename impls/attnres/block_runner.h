@@ -23,7 +23,8 @@ struct Sublayers {
   std::function<const void*(std::int64_t sublayer, const void* du)> backward;
 };
 
-/// Memory that the caller owns. Gradients are for the backward alone.
+/// Memory that the caller owns; on a device all of it starts on 256 bytes, and planes that sublayers hand
+/// out on 16. Gradients are for the backward alone.
 struct RunnerMemory {
   const void* embedding = nullptr;  // [B, T, D]
   const void* wt = nullptr;         // [L + 1, D]
