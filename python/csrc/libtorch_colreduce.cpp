@@ -6,7 +6,7 @@
 #include <ATen/DeviceGuard.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
 #include <torch/library.h>
 
 #include <array>
@@ -139,23 +139,26 @@ void check_lse(const at::Tensor& lse, const at::Tensor& query, const Sizes<Int>&
 
 /// Loads of 16 bytes need such addresses: a view that begins in between is copied on a GPU.
 at::Tensor loadable(const at::Tensor& tensor) {
-  const bool aligned = reinterpret_cast<std::uintptr_t>(tensor.data_ptr()) % 16 == 0;
+  const bool aligned = reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()) % 16 == 0;
   return aligned || tensor.is_cpu() ? tensor : tensor.clone(at::MemoryFormat::Contiguous);
 }
 
 /// [B, heads, rows, D] of query or key.
 TensorView input_view(const at::Tensor& tensor, const Sizes<std::int64_t>& sizes, DType dtype) {
-  TensorView view{.data = tensor.data_ptr(), .dtype = dtype};
+  TensorView view{.data = const_cast<void*>(tensor.const_data_ptr()), .dtype = dtype};
   const auto shape = tensor.sizes();
   const auto strides = tensor.strides();
   if (sizes.packed) {
     view.shape = {1, shape[1], shape[0], shape[2]};
-    view.strides = {shape[0] * strides[0], strides[1], strides[0], strides[2]};
+    view.strides = {0, strides[1], strides[0], strides[2]};
   } else {
     view.shape = {shape[0], shape[1], shape[2], shape[3]};
     view.strides = {strides[0], strides[1], strides[2], strides[3]};
   }
-  if (sizes.D == 1) view.strides[3] = 1;  // a lone component is contiguous, whatever it says
+  // Along an axis of one element nothing moves, whatever its stride says: as in a dense tensor.
+  if (sizes.D == 1) view.strides[3] = 1;
+  for (std::size_t axis = 3; axis-- > 0;)
+    if (view.shape[axis] == 1) view.strides[axis] = view.strides[axis + 1] * view.shape[axis + 1];
   return view;
 }
 
@@ -179,7 +182,8 @@ void launch(const Problem& p, const ColReduce::Tensors& tensors, c10::Device whe
   c10::DataPtr memory;
   Workspace workspace{nullptr, bytes};
   if (bytes > 0) {
-    memory = c10::GetAllocator(where.type())->allocate(bytes + kAlignment - 1);
+    c10::Allocator& allocator = where.is_cpu() ? *c10::GetCPUAllocator() : gpu_allocator();
+    memory = allocator.allocate(bytes + kAlignment - 1);
     const auto address = reinterpret_cast<std::uintptr_t>(memory.get());
     const std::size_t skipped = (kAlignment - address % kAlignment) % kAlignment;
     workspace.data = static_cast<char*>(memory.get()) + skipped;
