@@ -98,7 +98,8 @@ Json work_on_blocks(const Arms& arms,
                     const std::optional<Nvml>& nvml,
                     const std::function<void(const Json&)>& answer) {
   const Arm first = begin.at("first") == name_of(Arm::kA) ? Arm::kA : Arm::kB;
-  Runner runner(machine, {.seed = options.seed, .cell_limit_s = options.cell_limit_s},
+  Runner runner(machine,
+                {.seed = options.seed, .cell_limit_s = options.cell_limit_s, .call = options.call},
                 std::nullopt);
   runner.trust(verified_from_json(begin.at("known")));
   Flags flags;
