@@ -67,9 +67,9 @@ def value_of(name: str, text: str, values: Mapping[str, Any]) -> Any:
         return values["D"] ** -0.5 if text == "auto" else float(text)
     if name in ("q_len", "kv_len", "cu_q", "cu_k"):
         return [] if text == "none" else [int(part) for part in text.split(":")]
-    if re.fullmatch(r"-?\d+", text):
-        return int(text)
-    return float(text) if name == "softcap" else text
+    if name == "softcap":
+        return float(text)
+    return int(text) if re.fullmatch(r"-?\d+", text) else text
 
 
 class Adapter:

@@ -10,7 +10,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from attnbench import _abi, _callable
+import torch
+
+from attnbench import _abi, _callable, library
+from attnbench._backend import PythonBackend
 
 CALL = "python -m attnbench"
 
@@ -42,7 +45,7 @@ class Program:
 
     def __init__(self, numerics: str | None) -> None:
         self._numerics = numerics
-        self._loaded: dict[str, tuple[object, bytes]] = {}  # plugins stay where they are
+        self._loaded: dict[str, tuple[PythonBackend, bytes]] = {}  # plugins stay where they are
         self._said = ctypes.create_string_buffer(b"")
         own = ["--numerics", numerics] if numerics else []
         words = [os.fsencode(word) for word in (sys.executable, "-m", "attnbench", *own)]
@@ -64,16 +67,10 @@ class Program:
         loaded.contents.hash = source
         return None
 
-    def _backend(self, name: str):
+    def _backend(self, name: str) -> tuple[PythonBackend, bytes]:
         if name in self._loaded:
             return self._loaded[name]
         function, file = _callable.find(name)
-        try:
-            import torch
-        except ImportError as error:
-            raise _callable.Refusal(f"'{name}' needs PyTorch: {error}") from error
-        from attnbench._backend import PythonBackend
-
         source = Path(file).read_bytes() if file and Path(file).is_file() else name.encode()
         self._loaded[name] = (PythonBackend(_callable.Adapter(name, function, self._numerics)),
                               fnv1a(source + torch.__version__.encode()).encode())
@@ -101,8 +98,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"attnbench: --numerics is one of {', '.join(_abi.NUMERICS)}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    library = ctypes.CDLL(os.environ["ATTNBENCH_LIBRARY"])
+    shared = ctypes.CDLL(str(library.path()))
     program = Program(numerics)
     words = [os.fsencode(word) for word in ("attnbench", *rest)]
     argv = (ctypes.c_char_p * (len(words) + 1))(*words, None)
-    return library.attnbench_main(len(words), argv, ctypes.byref(program.embedding))
+    return shared.attnbench_main(len(words), argv, ctypes.byref(program.embedding))

@@ -32,6 +32,8 @@ def wrap(tensor: _abi.Tensor, on_gpu: bool) -> torch.Tensor:
         return torch.empty(shape, dtype=dtype, device="cuda" if on_gpu else "cpu")
     if on_gpu:
         words = torch.as_tensor(_Words(tensor.data, shape, strides, dtype.itemsize), device="cuda")
+        if words.data_ptr() != tensor.data:
+            raise RuntimeError("PyTorch copied the harness's memory in place of viewing it")
         return words if dtype is torch.float32 else words.view(dtype)
     last = sum((extent - 1) * stride for extent, stride in zip(shape, strides))
     memory = (ctypes.c_char * ((last + 1) * dtype.itemsize)).from_address(tensor.data)

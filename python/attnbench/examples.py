@@ -9,6 +9,7 @@ import functools
 import importlib.util
 import os
 import shutil
+from collections.abc import Callable
 
 import torch
 
@@ -35,9 +36,10 @@ def combine_heads(columns: torch.Tensor, heads: str, key_heads: int) -> torch.Te
     return getattr(columns, {"mean": "mean", "sum": "sum", "max": "amax"}[heads])(1, keepdim=True)
 
 
-def eager(q: torch.Tensor, k: torch.Tensor, *, scale: float, mask: str, reduction: str,
-          mean_over: str, heads: str, query_begin: int, query_end: int, window: int,
-          softcap: float) -> torch.Tensor:
+def eager(q: torch.Tensor, k: torch.Tensor, *, scale: float, mask: str = "none",
+          reduction: str = "sum", mean_over: str = "visible", heads: str = "each",
+          query_begin: int = 0, query_end: int = -1, window: int = -1,
+          softcap: float = 0.0) -> torch.Tensor:
     """PyTorch's operators one after the other, the whole matrix of weights in memory."""
     B, H, M, D = q.shape
     key_heads, N = k.shape[1:3]
@@ -74,7 +76,7 @@ eager.math = "16-bit matmul and softmax with 16-bit results on a GPU, fp32 on a 
 
 
 @functools.cache
-def compiler():
+def compiler() -> Callable[..., torch.Tensor]:
     """torch.compile of `eager`, anew for every shape: what it falls back to would be `eager`."""
     config = torch._dynamo.config
     limit = "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
