@@ -40,8 +40,8 @@ def sentence(error: BaseException) -> str:
     return f"{text} ({Path(users[-1].filename).name}:{users[-1].lineno})" if users else text
 
 
-def find(name: str) -> tuple[Function, str]:
-    """The function "module:function" and its module's file. Raises Refusal."""
+def find(name: str) -> tuple[Function, list[str]]:
+    """The function "module:function", and the files of its module and of its code. Raises Refusal."""
     module_name, _, path = name.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
@@ -51,14 +51,16 @@ def find(name: str) -> tuple[Function, str]:
         raise Refusal(f"cannot import '{module_name}': {sentence(error)}") from error
     except Exception as error:
         raise Refusal(f"cannot import '{module_name}': {sentence(error)}") from error
-    file = getattr(found, "__file__", None) or ""
+    files = {getattr(found, "__file__", None)}
     for part in path.split("."):
         if not hasattr(found, part):
             raise Refusal(f"module '{module_name}' has no '{path}'")
         found = getattr(found, part)
     if not callable(found):
         raise Refusal(f"'{name}' is no function")
-    return found, file
+    code = getattr(inspect.unwrap(found), "__code__", None)
+    files.add(getattr(code, "co_filename", None))
+    return found, sorted(file for file in files if file and Path(file).is_file())
 
 
 def value_of(name: str, text: str, values: Mapping[str, Any]) -> Any:

@@ -70,10 +70,11 @@ class Program:
     def _backend(self, name: str) -> tuple[PythonBackend, bytes]:
         if name in self._loaded:
             return self._loaded[name]
-        function, file = _callable.find(name)
-        source = Path(file).read_bytes() if file and Path(file).is_file() else name.encode()
+        function, files = _callable.find(name)
+        said = [torch.__version__.encode(), (self._numerics or "").encode()]
+        source = b"".join([*(Path(file).read_bytes() for file in files), *said])
         self._loaded[name] = (PythonBackend(_callable.Adapter(name, function, self._numerics)),
-                              fnv1a(source + torch.__version__.encode()).encode())
+                              fnv1a(source).encode())
         return self._loaded[name]
 
 
