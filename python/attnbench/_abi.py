@@ -13,7 +13,8 @@ NUMERICS = ("fp64", "fp32", "half_weights", "stored")
 
 
 class Field(ctypes.Structure):
-    _fields_ = [("name", c_char_p), ("text", c_char_p), ("number", c_int64), ("is_default", c_int32)]
+    _fields_ = [("name", c_char_p), ("text", c_char_p), ("number", c_int64),
+                ("is_default", c_int32)]
 
 
 class Tensor(ctypes.Structure):

@@ -25,7 +25,7 @@ def fields_of(problem: _abi.Problem) -> tuple[Values, set[str]]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch.OutOfMemoryError is the GPU's; the CPU's allocator raises a RuntimeError that says so."""
+    """The GPU's allocator has an error of its own; the CPU's raises a RuntimeError that names it."""
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
 
@@ -57,8 +57,8 @@ class BoundCall:
             self.streams[stream] = torch.cuda.ExternalStream(stream)
         with torch.cuda.stream(self.streams[stream]):
             if torch.cuda.is_current_stream_capturing() and not self.adapter.capturable:
-                raise RuntimeError("it is not declared capturable: a graph may not hold memory that "
-                                   "PyTorch's allocator hands out again")
+                raise RuntimeError("it is not declared capturable: a graph may not hold memory "
+                                   "that PyTorch's allocator hands out again")
             self.run()
 
     def run(self) -> None:
@@ -78,7 +78,7 @@ class BoundCall:
 
 
 class PythonBackend:
-    """Owns the C structs of one function and answers their callbacks; lives as long as the process."""
+    """The C structs of one function, and its answers to them; lives as long as the process."""
 
     def __init__(self, adapter: Adapter) -> None:
         self.adapter = adapter

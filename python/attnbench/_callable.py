@@ -18,9 +18,9 @@ from attnbench import _abi
 Function = Callable[..., Any]
 Values = dict[str, Any]
 
-# Fields that are in the tensors, or are seen to when the result is stored: no function need know them.
-IN_TENSORS = frozenset({"B", "H", "H_kv", "M", "N", "D", "dtype", "layout", "q_strides", "k_strides",
-                        "out_dtype"})
+# Fields that are in the tensors, or seen to when the result is stored: no function need know them.
+IN_TENSORS = frozenset({"B", "H", "H_kv", "M", "N", "D", "dtype", "layout", "q_strides",
+                        "k_strides", "out_dtype"})
 ALWAYS = ("scale", "mask", "reduction")  # given to a function that takes **options
 
 
@@ -41,7 +41,7 @@ def sentence(error: BaseException) -> str:
 
 
 def find(name: str) -> tuple[Function, list[str]]:
-    """The function "module:function", and the files of its module and of its code. Raises Refusal."""
+    """The function "module:function", and the files of its module and code. Raises Refusal."""
     module_name, _, path = name.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
@@ -98,7 +98,7 @@ class Adapter:
         self.names, self.takes_all = parameters_of(function, name)
 
     def refusal(self, values: Values, unusual: set[str], device: str) -> str | None:
-        """Why it does not take the problem; `unusual` are its fields that are not at their default."""
+        """Why it does not take the problem, of which the fields `unusual` are not at their default."""
         for field in sorted(unusual - IN_TENSORS):
             wanted = "return_lse" if field == "lse" and values["lse"] == "out" else field
             if not self.takes_all and wanted not in self.names:

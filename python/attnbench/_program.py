@@ -79,7 +79,7 @@ class Program:
 
 
 def take_numerics(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Takes `--numerics CLASS` out of the arguments: it is for the functions, not for the program."""
+    """Takes `--numerics CLASS` out of the arguments: the functions know it, the program does not."""
     numerics, rest = None, []
     words = iter(arguments)
     for word in words:

@@ -1,6 +1,8 @@
-"""Backends in Python to measure beside, and to copy: PyTorch's operators, and torch.compile of them.
+"""Backends in Python to measure beside, and to copy: PyTorch's operators, and torch.compile of
+them.
 
-    python -m attnbench bench colreduce --backend attnbench.examples:eager,attnbench.examples:compiled
+    python -m attnbench bench colreduce --suite readme \\
+        --backend attnbench.examples:eager,attnbench.examples:compiled
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from collections.abc import Callable
 import torch
 
 
-def unseen(mask: str, window: int, rows: range, M: int, N: int, device: torch.device) -> torch.Tensor:
+def unseen(mask: str, window: int, rows: range, M: int, N: int,
+           device: torch.device) -> torch.Tensor:
     """Which keys the contributing queries do not see: [rows, N], a boolean."""
     query = torch.arange(rows.start, rows.stop, device=device).unsqueeze(1)
     key = torch.arange(N, device=device)
@@ -63,7 +66,10 @@ def eager(q: torch.Tensor, k: torch.Tensor, *, scale: float, mask: str = "none",
     if hidden is not None:  # a query that sees no key has no weights
         weights = weights.masked_fill(hidden, 0)
 
-    columns = weights.amax(-2).float() if reduction == "max" else weights.sum(-2, dtype=torch.float32)
+    if reduction == "max":
+        columns = weights.amax(-2).float()
+    else:
+        columns = weights.sum(-2, dtype=torch.float32)
     columns = combine_heads(columns, heads, key_heads)
     if reduction == "mean" and (mean_over == "all" or hidden is None):
         columns = columns / len(rows)
@@ -99,5 +105,5 @@ def can_compile(device: str) -> str | None:
 
 
 compiled.summary = "torch.compile of eager, for every shape anew"
-compiled.math = "16-bit matmul on a GPU, fp32 on a CPU; softmax and sums as torch.compile fuses them"
+compiled.math = "16-bit matmul on a GPU, fp32 on a CPU; softmax and sums as they are fused"
 compiled.supports = can_compile
