@@ -17,20 +17,13 @@ namespace {
 std::vector<std::string> worker_arguments(const Arms& arms,
                                           const Machine& machine,
                                           const ArmOptions& options) {
-  std::vector<std::string> words = {"compare",
-                                    std::string(arms.a.backend_id()),
-                                    std::string(arms.b.backend_id()),
-                                    "--op",
-                                    std::string(arms.a.op->name()),
-                                    "--serve",
-                                    "--device",
-                                    machine.gpu ? "cuda" : "cpu",
-                                    "--cache",
-                                    options.cold ? "cold" : "hot",
-                                    "--seed",
-                                    std::to_string(options.seed),
-                                    "--cell-limit",
-                                    fmt::format("{}", options.cell_limit_s)};
+  std::vector<std::string> words = options.self.words;
+  words.insert(
+      words.end(),
+      {"compare", std::string(arms.a.backend_id()), std::string(arms.b.backend_id()), "--op",
+       std::string(arms.a.op->name()), "--serve", "--device", machine.gpu ? "cuda" : "cpu",
+       "--cache", options.cold ? "cold" : "hot", "--seed", std::to_string(options.seed),
+       "--cell-limit", fmt::format("{}", options.cell_limit_s)});
   if (!arms.a.suite.empty()) words.insert(words.end(), {"--of-suite", arms.a.suite});
   for (const auto& flags : {problem_flags(arms.a), plugin_flags(arms.b)})
     words.insert(words.end(), flags.begin(), flags.end());
@@ -75,7 +68,7 @@ class Workers {
  private:
   void start() {
     for (std::size_t i = 0; i < batch_; ++i)
-      children_.push_back(std::make_unique<Child>(options_.worker, arguments_));
+      children_.push_back(std::make_unique<Child>(options_.self.program, arguments_));
     for (std::size_t i = next_; i < children_.size(); ++i) {
       if (!receive_from(*children_[i], options_.timeout_s).contains("started"))
         throw ProcessFailure(Status::kCrash, "its first words are no start");

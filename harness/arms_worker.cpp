@@ -97,7 +97,8 @@ Json work_on_blocks(const Arms& arms,
                     const Json& begin,
                     const std::optional<Nvml>& nvml,
                     const std::function<void(const Json&)>& answer) {
-  Runner runner(machine, {.seed = options.seed, .cell_limit_s = options.cell_limit_s},
+  Runner runner(machine,
+                {.seed = options.seed, .cell_limit_s = options.cell_limit_s, .call = options.call},
                 std::nullopt);
   runner.trust(verified_from_json(begin.at("known")));
   Flags flags;

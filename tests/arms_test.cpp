@@ -50,7 +50,7 @@ rows() {
         << '\n';
     fs::permissions(path, fs::perms::owner_all);
     ArmOptions options;
-    options.worker = path;
+    options.self.program = path;
     options.timeout_s = 20;
     return measure_arms(*arms_, find_machine(false), options, level, [](bool) { return false; });
   }
@@ -132,7 +132,7 @@ TEST_F(ArmsTest, AWorkerThatDoesNotStartIsACrash) {
   std::ofstream(path) << "#!/bin/sh\necho '{}'\n";
   fs::permissions(path, fs::perms::owner_all);
   ArmOptions options;
-  options.worker = path;
+  options.self.program = path;
   options.timeout_s = 20;
   const ArmsMeasured measured =
       measure_arms(*arms_, find_machine(false), options, kClaim, [](bool) { return false; });

@@ -170,6 +170,29 @@ TEST(AttnResBackends, AMergeOfDistantLogitsTakesOneSide) {
   });
 }
 
+/// On the host, where a test may choose where tensors lie.
+TEST(AttnResBackends, TheReadsGradientMayTakeItsPlace) {
+  const Machine machine = find_machine(/*want_gpu=*/false);
+  for (const BackendSlot<AttnResMergeBwd>& slot : AttnResMergeBwd::backends()) {
+    if (!slot.backend || slot.backend->info.memory == MemorySpace::kDevice) continue;
+    AttnResMergeBwd::Problem p;
+    p.T = 7;
+    p.D = 40;
+    p.dpartial = attnres::Store::kAdd;
+    OpCase<AttnResMergeBwd> apart(p);
+    OpCase<AttnResMergeBwd> in_place(p);
+    apart.run(*slot.backend, machine);
+    AttnResMergeBwd::Tensors tensors = in_place.tensors();
+    tensors.dread = tensors.read;
+    std::vector<std::byte> workspace(
+        slot.backend->workspace_bytes ? slot.backend->workspace_bytes(p, machine.cpu) : 0);
+    slot.backend->plan(p, tensors, {workspace.data(), workspace.size()}, machine.cpu).enqueue({});
+    EXPECT_EQ(in_place.values("read"), apart.values("dread")) << slot.id;
+    for (const char* name : {"dpartial", "dz", "dwt"})
+      EXPECT_EQ(in_place.values(name), apart.values(name)) << slot.id << " " << name;
+  }
+}
+
 /// Gradients that add up over tokens, after a run with so many threads.
 template <class Op>
 std::vector<double> sums(const Backend<Op>& backend,

@@ -131,6 +131,37 @@ class Bootstrap(Doors):
         self.assertEqual((done.returncode, self.called("apt-get")), (0, []))
         self.assertIn("libopenblas0-pthread", done.stdout)
 
+    def torch(self, pip: str = "exit 1", wheel: bool = False,
+              **environment: str) -> subprocess.CompletedProcess[str]:
+        """A system without a GPU and with all that is needed but torch, and that pip."""
+        self.be(0)
+        self.script(self.bin / "apt-get")
+        self.script(self.bin / "nvidia-smi", "exit 9")
+        self.script(self.root / ".venv/bin/python",
+                    f'case "$*" in "- 2.4") exit {int(not wheel)};; "-m pip"*) {pip};; '
+                    '*find_torch.py) exit 1;; esac')
+        return self.run_tool("bootstrap.sh", **environment)
+
+    def test_torch_comes_by_pip_from_the_index_without_cuda(self) -> None:
+        self.assertEqual(self.torch("exit 0").returncode, 0)
+        (call,) = self.called("python -m pip")
+        self.assertTrue(
+            call.endswith("torch>=2.4 --index-url https://download.pytorch.org/whl/cpu"), call)
+        self.assertEqual(self.called("apt-get"), [])
+
+    def test_without_it_libtorch_comes_by_apt(self) -> None:
+        done = self.torch()
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(self.called("python -m pip")), 2)
+        self.assertTrue(self.called("apt-get")[-1].endswith("libtorch-dev"), self.calls())
+        self.assertIn("torch 2.4", done.stdout)
+
+    def test_torch_is_left_alone_where_it_is_there_or_nobody_wants_it(self) -> None:
+        for environment in ({"wheel": True}, {"ATTN_OFFLINE": "1"}, {"ATTN_TORCH": "OFF"}):
+            with self.subTest(environment):
+                self.assertEqual(self.torch(**environment).returncode, 0)
+                self.assertEqual(self.called("python -m pip") + self.called("apt-get"), [])
+
 
 class Test(Doors):
     def door(self, ctest: str) -> subprocess.CompletedProcess[str]:

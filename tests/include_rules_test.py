@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("examples", "harness", "impls", "reference", "tests", "plots", "tools")
+FOLDERS = ("examples", "harness", "impls", "python", "reference", "tests", "plots", "tools")
 SOURCES = (".h", ".cuh", ".c", ".cpp", ".cu")
 SCRIPTS = (".py", ".sh", ".txt", ".in")
 GENERATED = ("attn_build_info.h", "attn_report_page.h")  # CMake writes them into the build folder
@@ -91,6 +91,9 @@ def project_header_allowed(path: Path, header: str) -> bool:
                 or (path.name == "operators.cpp" and is_contract(header)))
     if top == "examples":  # what a user's program sees: the harness and what is computed
         return is_below(header, "examples", "harness") or is_contract(header)
+    if top == "python":  # operators: what is computed and who computes it, not what measures it
+        return (is_below(header, "python", "harness/core") or is_contract(header)
+                or re.fullmatch(r"impls/\w+/auto_choice\.h", header) is not None)
     if top == "reference":
         own = f"reference/{parts[1]}" if len(parts) > 2 else "reference"
         family = f"reference/{family_of(parts[1])}"
@@ -112,7 +115,7 @@ def project_header_allowed(path: Path, header: str) -> bool:
 
 def system_header_allowed(path: Path, header: str) -> bool:
     """Libraries: the interface and the definitions take the standard library alone."""
-    if is_below(header, "examples", "harness", "reference", "impls", "tests"):
+    if is_below(header, "examples", "harness", "impls", "python", "reference", "tests"):
         return False  # a project header in angle brackets would pass the table by
     standard = STANDARD.fullmatch(header) is not None
     cuda = CUDA.fullmatch(header) is not None
@@ -335,6 +338,9 @@ class RulesBite(unittest.TestCase):
             ("impls/op/x.cu", '"../../reference/op/contract.h"'),
             ("examples/x.cpp", '"impls/common/warp.cuh"'),
             ("examples/x.cpp", '"reference/op/oracle.h"'),
+            ("python/csrc/x.cpp", '"reference/op/oracle.h"'),
+            ("python/csrc/x.cpp", '"harness/runner.cpp"'),
+            ("python/csrc/x.cpp", '"impls/op/simt.cu"'),
             ("tests/x.cpp", '"contract.h"'),
         ):
             with self.subTest(f"{name} {header}"):

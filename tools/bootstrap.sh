@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing for a build, the tests and the plots, and uses what is there: compilers
-# and libraries by apt, the plots' packages in the project's .venv, LibTorch from an importable
-# torch, libtorch-dev (with an optimised BLAS) or the wheel. With everything present it does nothing
-# and needs no network.
+# and libraries by apt, the plots' packages and torch in the project's .venv; where torch cannot be
+# had, libtorch-dev (with an optimised BLAS). With everything present it does nothing and needs no
+# network.
 #   --ci              also the format and tidy checks' tools, and a browser for the page's test
 #   ATTN_OFFLINE=1    never touch the network: say in one sentence what is missing
 #   ATTN_TORCH=OFF    do not look for LibTorch
@@ -136,24 +136,35 @@ if ! has_python_packages "${requirements[@]}"; then
   fi
 fi
 
-# ---- LibTorch: optional --------------------------------------------------------------------------
-# Distributions ship it for CPUs only, so a machine with a GPU takes the wheel first; a machine
-# without one takes the much smaller package.
+# ---- torch: optional -----------------------------------------------------------------------------
+# The Python package needs an importable one; the LibTorch backends also take a distribution's
+# libtorch-dev, which is older, for CPUs only, and unknown to Python.
+torch_at_least=2.4
+
+has_torch_wheel() {
+  "$(project_python)" - "$torch_at_least" 2>/dev/null <<'PY'
+import importlib.metadata, re, sys
+version, wanted = importlib.metadata.version("torch"), sys.argv[1]
+sys.exit([int(n) for n in re.findall(r"\d+", version)[:2]] < [int(n) for n in wanted.split(".")])
+PY
+}
+
+torch_from_pip() {
+  make_venv || return 1
+  local wanted="torch>=$torch_at_least"
+  if has_gpu; then
+    pip_install "$wanted"
+  else  # the index of the wheels without CUDA, which are much smaller
+    pip_install "$wanted" --index-url https://download.pytorch.org/whl/cpu || pip_install "$wanted"
+  fi
+}
+
 torch_from_apt() {
   may_install || return 1
   apt_install libtorch-dev 2>/dev/null
 }
 
-torch_from_pip() {
-  make_venv || return 1
-  if has_gpu; then
-    pip_install torch
-  else
-    pip_install torch --index-url https://download.pytorch.org/whl/cpu || pip_install torch
-  fi
-}
-
-has_torch() { "$(project_python)" tools/find_torch.py >/dev/null 2>&1; }
+has_libtorch() { "$(project_python)" tools/find_torch.py >/dev/null 2>&1; }
 
 # The package multiplies by the system's BLAS, and what comes with it is the reference one: next to
 # an optimised BLAS that baseline would be a straw man. The path is the alternatives' target.
@@ -168,16 +179,13 @@ install_blas() {
   apt_install libopenblas0-pthread 2>/dev/null
 }
 
-if [ "${ATTN_TORCH:-AUTO}" != OFF ] && ! has_torch; then
+if [ "${ATTN_TORCH:-AUTO}" != OFF ] && ! has_torch_wheel; then
   if [ "$offline" != 1 ]; then
-    headline "Installing LibTorch"
-    if has_gpu; then
-      torch_from_pip || torch_from_apt || true
-    else
-      torch_from_apt || torch_from_pip || true
-    fi
+    headline "Installing torch into .venv"
+    torch_from_pip || has_libtorch || torch_from_apt || true
   fi
-  has_torch || note "No LibTorch was found or could be installed: its backends will be NOT_BUILT."
+  has_torch_wheel || note "Python has no torch $torch_at_least: its package's tests are skipped."
+  has_libtorch || note "No LibTorch was found or could be installed: its backends are NOT_BUILT."
 fi
 if [ "${ATTN_TORCH:-AUTO}" != OFF ] && torch_has_reference_blas; then
   install_blas || note "LibTorch has only the slow reference BLAS: install libopenblas0-pthread."

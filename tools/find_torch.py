@@ -2,6 +2,9 @@
 
 Looks at the importable wheel of this Python and of python3 on the PATH, then at the system's
 libtorch-dev. Exit code 1 with one sentence on stdout when there is none with headers.
+
+With --installed-first it begins with the wheel that this Python imports without PYTHONPATH, which
+pip sets to isolate a build: that is the one that the built package will be used with.
 """
 
 import glob
@@ -30,21 +33,24 @@ def read(path: Path) -> str:
     return path.read_text(errors="replace") if path.is_file() else ""
 
 
-def wheel_roots() -> list[Path]:
+def roots_of(python: list[str]) -> list[Path]:
+    """The folder named torch that another Python would import, if any."""
+    try:
+        answer = subprocess.run(
+            [*python, "-c", PROBE], capture_output=True, text=True, timeout=60, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [Path(answer).parent] if answer else []
+
+
+def wheel_roots(installed_first: bool) -> list[Path]:
     """Folders named torch that this Python or python3 would import, in this order."""
-    roots = []
+    roots = roots_of([sys.executable, "-I"]) if installed_first else []
     spec = importlib.util.find_spec("torch")
     if spec and spec.origin:
         roots.append(Path(spec.origin).parent)
-    try:
-        answer = subprocess.run(
-            ["python3", "-c", PROBE], capture_output=True, text=True, timeout=60, check=True
-        ).stdout.strip()
-        if answer:
-            roots.append(Path(answer).parent)
-    except (OSError, subprocess.SubprocessError):
-        pass
-    return roots
+    return roots + roots_of(["python3"])
 
 
 def describe_wheel(root: Path) -> dict[str, object] | None:
@@ -92,8 +98,8 @@ def libraries(folder: Path) -> list[Path]:
     return [folder / name for name in names if (folder / name).is_file()]
 
 
-def find() -> dict[str, object] | None:
-    for root in wheel_roots():
+def find(installed_first: bool) -> dict[str, object] | None:
+    for root in wheel_roots(installed_first):
         described = describe_wheel(root)
         if described:
             return described
@@ -101,7 +107,7 @@ def find() -> dict[str, object] | None:
 
 
 def main() -> int:
-    found = find()
+    found = find("--installed-first" in sys.argv[1:])
     if found is None:
         print("no LibTorch with headers was found")
         return 1

@@ -26,7 +26,7 @@ has_gpu() { command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null |
 sources() {
   {
     git ls-files -co --exclude-standard -- '*.h' '*.c' '*.cpp' '*.cu' '*.cuh' 2>/dev/null ||
-      find examples harness reference impls tests \
+      find examples harness impls python reference tests \
         -name '*.h' -o -name '*.c' -o -name '*.cpp' -o -name '*.cu*'
   } | while IFS= read -r file; do
     if [ -f "$file" ]; then printf '%s\n' "$file"; fi  # a deleted file is still in git's index

@@ -49,7 +49,7 @@ at::Tensor chunk_backward(const Problem& p,
   const at::Tensor db = a * dout + dl * (r * wt - k * b);
   const at::Tensor to = rows(t.dpartial);
   to.copy_(p.dpartial == attnres::Store::kAdd ? to.to(at::kFloat) + db : db);
-  rows(t.dread).copy_(other * dout);  // last: it may be where dout is
+  rows(t.dread).copy_(other * dout);  // last: it may be where dout or the read is
   return at::matmul(b.t(), dl * r).squeeze(-1);
 }
 

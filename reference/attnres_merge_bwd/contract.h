@@ -35,7 +35,7 @@ struct AttnResMergeBwd {
       attnres::visit_norm_gradient(self, visit);
     }
   };
-  /// All dense. `dread` may alias `dout`, and `dnormed` where there is no `dout`.
+  /// All dense. `dread` may alias `dout` or `read`, and `dnormed` where there is no `dout`.
   struct Tensors {
     TensorView partial;    // [B, T, D] the running sum b that the merge has read
     TensorView wt;         // [1, D]
