@@ -10,11 +10,11 @@
 // Limit      memory: 5 rows a token, 6 where a gradient is added to, one more with a norm beside the output.
 // Rounding   fp32, one rounding of each output; the norm is that of the rounded row.
 // Source     reference/attnres/README.md.
-#include <algorithm>
 #include <cstdint>
 
 #include "impls/attnres/cpu_norm.h"
 #include "impls/attnres/cpu_rows.h"
+#include "impls/attnres/cpu_weights.h"
 #include "impls/attnres/two_weights.h"
 #include "reference/attnres_merge_bwd/contract.h"
 
@@ -27,8 +27,7 @@ using attnres::element;
 using attnres::Store;
 
 attnres::CpuScratch scratch_of(const Problem& p) {
-  return {.shared_floats = 2 * (1 + attnres::chunk_count(p.tokens())) * p.D,
-          .thread_floats = 4 * p.D};
+  return {.shared_floats = attnres::CpuWeights::floats(p), .thread_floats = 4 * p.D};
 }
 
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
@@ -37,22 +36,14 @@ std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
 
-/// The workspace's rows that all threads share.
-struct SharedRows {
-  const float* query;  // [D]
-  const float* gamma;  // [D]
-  float* dwt;          // [chunks, D]
-  float* dgamma;       // [chunks, D]
-};
-
 /// Token t of a chunk, whose sums its shares are added to; `b`: scratch for four rows.
 void token_backward(const Problem& p,
                     const Tensors& tensors,
-                    const SharedRows& shared,
+                    attnres::CpuWeights& weights,
                     std::int64_t chunk,
                     std::int64_t t,
                     float* b) {
-  const float* query = shared.query;
+  const float* query = weights.query();
   float* read = b + p.D;
   float* dout = read + p.D;
   float* result = dout + p.D;
@@ -66,8 +57,8 @@ void token_backward(const Problem& p,
   const auto [a, other] = attnres::two_weights(z, l);
 
   for (std::int64_t d = 0; p.has_norm() && d < p.D; ++d) result[d] = other * read[d] + a * b[d];
-  attnres::load_output_gradient(p, tensors.dout, tensors.dnormed, shared.gamma, t, result, dout,
-                                shared.dgamma + chunk * p.D);
+  attnres::load_output_gradient(p, tensors.dout, tensors.dnormed, weights.gamma(), t, result, dout,
+                                weights.dgamma(chunk));
   for (std::int64_t d = 0; d < p.D; ++d) result[d] = b[d] - read[d];
   const float q = a * other * attnres::dot(dout, result, p.D);
   const float dlse =
@@ -81,28 +72,24 @@ void token_backward(const Problem& p,
                      p.D, p.dpartial);
   for (std::int64_t d = 0; d < p.D; ++d) result[d] = other * dout[d];
   attnres::store_row(element(tensors.dread.data, out, first), out, result, p.D, Store::kWrite);
-  attnres::add_scaled(shared.dwt + chunk * p.D, dl * r, b, p.D);
+  attnres::add_scaled(weights.dwt(chunk), dl * r, b, p.D);
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
   Launch launch;
   launch.enqueue = [p, t, base = static_cast<float*>(workspace.data),
                     threads = device.threads](Stream) {
-    const std::int64_t chunks = attnres::chunk_count(p.tokens());
-    const SharedRows shared{base, base + p.D, base + 2 * p.D, base + (2 + chunks) * p.D};
-    attnres::widen_row(base, t.wt.data, p.query_type(), p.D);
-    if (p.has_norm()) attnres::widen_row(base + p.D, t.gamma.data, p.query_type(), p.D);
+    attnres::CpuWeights weights(base, p);
+    weights.load(t.wt, t.gamma);
     attnres::for_each_chunk(
         p.tokens(), scratch_of(p), base, threads,
         [&](std::int64_t chunk, std::int64_t begin, std::int64_t end, float* scratch) {
-          std::fill_n(shared.dwt + chunk * p.D, p.D, 0.0f);
-          std::fill_n(shared.dgamma + chunk * p.D, p.D, 0.0f);
+          weights.begin(chunk);
           for (std::int64_t token = begin; token < end; ++token)
-            token_backward(p, t, shared, chunk, token, scratch);
+            token_backward(p, t, weights, chunk, token, scratch);
         });
-    attnres::sum_chunks(shared.dwt, chunks, p.D, static_cast<float*>(t.dwt.data), p.dwt);
-    if (p.has_norm())
-      attnres::sum_chunks(shared.dgamma, chunks, p.D, static_cast<float*>(t.dgamma.data), p.dgamma);
+    weights.store_dwt(t.dwt, p.dwt);
+    if (p.has_norm()) weights.store_dgamma(t.dgamma, p.dgamma);
   };
   return launch;
 }

@@ -10,11 +10,11 @@
 // Limit      memory: 2 N + 1 rows a token, one more for each gradient that is added to.
 // Rounding   fp32, one rounding of each output; the norm is that of the rounded row.
 // Source     reference/attnres/README.md.
-#include <algorithm>
 #include <cstdint>
 
 #include "impls/attnres/cpu_norm.h"
 #include "impls/attnres/cpu_read_backward.h"
+#include "impls/attnres/cpu_weights.h"
 #include "reference/attnres_mix_bwd/contract.h"
 
 namespace attn::attnres_mix_bwd {
@@ -24,7 +24,7 @@ using Problem = AttnResMixBwd::Problem;
 using Tensors = AttnResMixBwd::Tensors;
 
 attnres::CpuScratch scratch_of(const Problem& p) {
-  return {.shared_floats = 2 * (1 + attnres::chunk_count(p.tokens())) * p.D,
+  return {.shared_floats = attnres::CpuWeights::floats(p),
           .thread_floats = attnres::ReadScratch::floats(p) + p.D};
 }
 
@@ -34,44 +34,30 @@ std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
 
-/// The workspace's rows that all threads share.
-struct SharedRows {
-  const float* query;  // [D]
-  const float* gamma;  // [D]
-  float* dwt;          // [chunks, D]
-  float* dgamma;       // [chunks, D]
-};
-
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
   Launch launch;
   launch.enqueue = [p, read = attnres::one_query(p), t, base = static_cast<float*>(workspace.data),
                     threads = device.threads](Stream) {
-    const std::int64_t chunks = attnres::chunk_count(p.tokens());
-    const SharedRows shared{base, base + p.D, base + 2 * p.D, base + (2 + chunks) * p.D};
-    attnres::widen_row(base, t.wt.data, p.query_type(), p.D);
-    if (p.has_norm()) attnres::widen_row(base + p.D, t.gamma.data, p.query_type(), p.D);
+    attnres::CpuWeights weights(base, p);
+    weights.load(t.wt, t.gamma);
     attnres::for_each_chunk(
         p.tokens(), scratch_of(p), base, threads,
         [&](std::int64_t chunk, std::int64_t begin, std::int64_t end, float* floats) {
-          float* dwt = shared.dwt + chunk * p.D;
-          float* dgamma = shared.dgamma + chunk * p.D;
-          std::fill_n(dwt, p.D, 0.0f);
-          std::fill_n(dgamma, p.D, 0.0f);
+          weights.begin(chunk);
           attnres::ReadScratch scratch(floats, p);
           float* row = floats + attnres::ReadScratch::floats(p);
           for (std::int64_t token = begin; token < end; ++token) {
             scratch.begin_token(p, t.v, token);
-            attnres::find_weights(p, shared.query, scratch);
+            attnres::find_weights(p, weights.query(), scratch);
             if (p.has_norm()) attnres::mix_rows(scratch.p, scratch.v, p, row);
-            attnres::load_output_gradient(p, t.dout, t.dnormed, shared.gamma, token, row,
-                                          scratch.dout, dgamma);
-            attnres::add_query(read, t, shared.query, token, scratch, dwt);
+            attnres::load_output_gradient(p, t.dout, t.dnormed, weights.gamma(), token, row,
+                                          scratch.dout, weights.dgamma(chunk));
+            attnres::add_query(read, t, weights.query(), token, scratch, weights.dwt(chunk));
             attnres::store_sources(read, t, token, scratch);
           }
         });
-    attnres::sum_chunks(shared.dwt, chunks, p.D, static_cast<float*>(t.dwt.data), p.dwt);
-    if (p.has_norm())
-      attnres::sum_chunks(shared.dgamma, chunks, p.D, static_cast<float*>(t.dgamma.data), p.dgamma);
+    weights.store_dwt(t.dwt, p.dwt);
+    if (p.has_norm()) weights.store_dgamma(t.dgamma, p.dgamma);
   };
   return launch;
 }
