@@ -386,6 +386,11 @@ void expect_formulas(const DeviceInfo& device) {
     EXPECT_LT(workspace + scratch, 16 * P);
   };
   expect(8 * (P + Z), 0);
+  config.few_sources = 4;
+  expect(attnres::ReadCalls::mix_adds(config, device, 3) ? 0 : 8 * (P + Z), 0);
+  config.few_sources = 0;
+  expect(8 * (P + Z), 0);
+  config.few_sources = 2;
   config.gradient = true;
   expect(8 * (P + Z) + 8 * Z + 6 * P, 0);
   config.recompute = Recompute::kKeepO1;
@@ -422,7 +427,7 @@ TEST(AttnResRunner, ReadsGoToTheFirstBackendThatTakesThem) {
   no_memory_of_ours.space = MemorySpace::kAny;
   EXPECT_EQ(choice(2048, DType::kBF16, no_memory_of_ours), "none");
   EXPECT_EQ(BlockRunner::supports({}, no_memory_of_ours).reason,
-            "no backend of this build takes attnres_phase1 here");
+            "no backend of this build takes attnres_mix here");
 }
 
 /// The sentence with which a runner refuses.

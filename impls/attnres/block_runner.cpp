@@ -35,11 +35,18 @@ void require(bool given, const char* what) {
   if (!given) throw std::invalid_argument(what);
 }
 
-/// The config, if a runner can be had for it.
-const RunnerConfig& checked(const RunnerConfig& config, const DeviceInfo& device) {
+/// With the schedule that the device's backends make the better one.
+RunnerConfig resolved(RunnerConfig config, const DeviceInfo& device) {
+  if (config.fused_updates && !ReadCalls::mix_adds(config, device, 3))
+    config.few_sources = std::min<std::int64_t>(config.few_sources, 1);
+  return config;
+}
+
+/// The same, if a runner can be had for it.
+RunnerConfig checked(const RunnerConfig& config, const DeviceInfo& device) {
   const Support support = BlockRunner::supports(config, device);
   require(support.ok, support.reason.c_str());
-  return config;
+  return resolved(config, device);
 }
 
 char* bytes_of(void* memory) { return static_cast<char*>(memory); }
@@ -84,13 +91,13 @@ std::size_t BlockRunner::saved_bytes(const RunnerConfig& config) {
 }
 
 std::size_t BlockRunner::workspace_bytes(const RunnerConfig& config, const DeviceInfo& device) {
-  return lay_out(config, nullptr, nullptr).workspace_bytes +
-         ReadCalls::scratch_bytes(config, device);
+  const RunnerConfig own = resolved(config, device);
+  return lay_out(own, nullptr, nullptr).workspace_bytes + ReadCalls::scratch_bytes(own, device);
 }
 
 Support BlockRunner::supports(const RunnerConfig& config, const DeviceInfo& device) {
   const Support valid = validate_network(config.network);
-  return valid ? ReadCalls::supports(config, device) : valid;
+  return valid ? ReadCalls::supports(resolved(config, device), device) : valid;
 }
 
 BlockRunner::BlockRunner(const RunnerConfig& config,
@@ -100,12 +107,12 @@ BlockRunner::BlockRunner(const RunnerConfig& config,
                          Emit emit)
     : config_(checked(config, device)),
       memory_(memory),
-      layout_(lay_out(config, bytes_of(memory.workspace.data), bytes_of(memory.saved))),
+      layout_(lay_out(config_, bytes_of(memory.workspace.data), bytes_of(memory.saved))),
       sublayers_(std::move(sublayers)),
-      calls_(config,
+      calls_(config_,
              device,
              memory.wt,
-             {layout_.scratch, ReadCalls::scratch_bytes(config, device)},
+             {layout_.scratch, ReadCalls::scratch_bytes(config_, device)},
              std::move(emit)) {
   require(memory.workspace.bytes >= workspace_bytes(config, device),
           "the workspace is smaller than workspace_bytes");

@@ -16,8 +16,6 @@
 namespace attn::attnres {
 namespace {
 
-constexpr std::size_t kAlignment = 256;
-
 template <class Problem>
 Problem problem_of(const RunnerConfig& config) {
   Problem p;
@@ -69,7 +67,7 @@ void for_each_problem(const RunnerConfig& config, Visit&& visit) {
   const NetworkProblem& network = config.network;
   const std::int64_t blocks = network.blocks();
   for (std::int64_t N = 1; N <= blocks + 1; ++N) {
-    visit.template operator()<AttnResPhase1>(read_problem(config, N, 1));
+    visit.template operator()<AttnResMix>(mix_problem(config, N, /*update=*/false));
     if (config.gradient) {
       for (const Store store : {Store::kWrite, Store::kAdd})
         visit.template operator()<AttnResPhase1Bwd>(gradient_problem(config, N, 1, false, store));
@@ -94,10 +92,6 @@ std::size_t workspace_of(const Backend<Op>* backend,
   return backend && backend->workspace_bytes ? backend->workspace_bytes(p, device) : 0;
 }
 
-std::size_t lse_bytes(const RunnerConfig& config) {
-  return (config.scalar_bytes() + kAlignment - 1) / kAlignment * kAlignment;
-}
-
 Planes planes_of(const RunnerConfig& config, const SourceList& list) {
   Planes planes{.stride = config.network.D, .dtype = config.network.dtype};
   for (std::size_t n = 0; n < list.size(); ++n) planes.data[n] = const_cast<void*>(list[n]);
@@ -111,13 +105,12 @@ ReadCalls::ReadCalls(const RunnerConfig& config,
                      const void* wt,
                      Workspace scratch,
                      Emit emit)
-    : config_(config),
-      device_(device),
-      wt_(wt),
-      lse_(static_cast<float*>(scratch.data)),
-      scratch_{static_cast<char*>(scratch.data) + lse_bytes(config),
-               scratch.bytes - lse_bytes(config)},
-      emit_(std::move(emit)) {}
+    : config_(config), device_(device), wt_(wt), scratch_(scratch), emit_(std::move(emit)) {}
+
+bool ReadCalls::mix_adds(const RunnerConfig& config, const DeviceInfo& device, std::int64_t N) {
+  return config.fused_updates &&
+         choose_backend<AttnResMix>(mix_problem(config, N, /*update=*/true), device) != nullptr;
+}
 
 Support ReadCalls::supports(const RunnerConfig& config, const DeviceInfo& device) {
   Support support = Support::yes();
@@ -135,10 +128,10 @@ std::size_t ReadCalls::scratch_bytes(const RunnerConfig& config, const DeviceInf
   };
   for_each_problem(config, keep_most);
   for (std::int64_t N = 1; N <= config.network.blocks() + 1; ++N) {
-    for (const bool update : {false, true})
-      keep_most.template operator()<AttnResMix>(mix_problem(config, N, update));
+    if (mix_adds(config, device, N))
+      keep_most.template operator()<AttnResMix>(mix_problem(config, N, /*update=*/true));
   }
-  return lse_bytes(config) + most;
+  return most;
 }
 
 TensorView ReadCalls::planes(const void* data, std::int64_t count) const {
@@ -198,21 +191,16 @@ void ReadCalls::merge(
 
 void ReadCalls::mix(SourceList older, const PartialSum& last, std::int64_t query, void* out) {
   const auto N = static_cast<std::int64_t>(older.size()) + 1;
-  const auto problem = mix_problem(config_, N, last.update != nullptr);
-  if (config_.fused_updates && choose_backend<AttnResMix>(problem, device_)) {
-    older.push_back(last.partial);
-    AttnResMix::Tensors t{.v = planes_of(config_, older), .wt = queries(query, 1)};
-    t.out = planes(out, 1);
-    if (last.update) {
-      t.update = planes(last.update, 1);
-      t.sum = planes(last.sum, 1);
-    }
-    call<AttnResMix>(problem, t);
-    return;
+  const bool fused = last.update && mix_adds(config_, device_, N);
+  if (last.update && !fused) add(last.sum, last.partial, last.update);
+  older.push_back(fused ? last.partial : last.result());
+  AttnResMix::Tensors t{.v = planes_of(config_, older), .wt = queries(query, 1)};
+  t.out = planes(out, 1);
+  if (fused) {
+    t.update = planes(last.update, 1);
+    t.sum = planes(last.sum, 1);
   }
-  if (last.update) add(last.sum, last.partial, last.update);
-  older.push_back(last.result());
-  phase1(older, query, 1, out, lse_);
+  call<AttnResMix>(mix_problem(config_, N, fused), t);
 }
 
 void ReadCalls::phase1_backward(const SourceList& sources,

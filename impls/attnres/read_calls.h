@@ -41,6 +41,8 @@ class ReadCalls {
   /// Whether every call that the network makes has a backend.
   static Support supports(const RunnerConfig& config, const DeviceInfo& device);
   static std::size_t scratch_bytes(const RunnerConfig& config, const DeviceInfo& device);
+  /// Whether a mix of N sources adds an update itself.
+  static bool mix_adds(const RunnerConfig& config, const DeviceInfo& device, std::int64_t N);
 
   /// S queries from `query` on read the sources: reads [S, B, T, D], normalisers z [S, B, T].
   void phase1(const SourceList& sources, std::int64_t query, std::int64_t S, void* reads, float* z);
@@ -86,7 +88,6 @@ class ReadCalls {
   RunnerConfig config_;
   DeviceInfo device_;
   const void* wt_;
-  float* lse_;  // [B, T] that nobody asked for
   Workspace scratch_;
   Emit emit_;
   std::map<std::string_view, std::string_view> chosen_;

@@ -1,6 +1,7 @@
 // How a network is run: schedule, and what is kept for the backward.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -27,11 +28,14 @@ struct RunnerConfig {
   /// Reads add the last sublayer's output to the partial sum themselves, where a backend can.
   bool fused_updates = true;
 
-  /// Whether the sublayers of block n, which has n older sources, read on their own. By planes moved the
-  /// forward has a tie at two older sources, and with its backward two phases are ahead there.
+  /// kAuto: blocks with at most so many older sources are read one-shot. By planes moved the forward has a
+  /// tie at two; with its backward, or where additions are calls of their own, two phases are ahead there.
+  std::int64_t few_sources = 2;
+
+  /// Whether the sublayers of block n, which has n older sources, read on their own.
   bool one_shot(std::int64_t n) const {
     if (schedule != Schedule::kAuto) return schedule == Schedule::kOneShot;
-    return n <= (gradient ? 1 : 2);
+    return n <= (gradient ? std::min<std::int64_t>(few_sources, 1) : few_sources);
   }
   bool keeps_reads() const { return gradient && recompute != Recompute::kBlock; }
   bool keeps_sums() const { return gradient && recompute == Recompute::kNone; }
