@@ -17,20 +17,13 @@ namespace {
 std::vector<std::string> worker_arguments(const Arms& arms,
                                           const Machine& machine,
                                           const ArmOptions& options) {
-  std::vector<std::string> words = {"compare",
-                                    std::string(arms.a.backend_id()),
-                                    std::string(arms.b.backend_id()),
-                                    "--op",
-                                    std::string(arms.a.op->name()),
-                                    "--serve",
-                                    "--device",
-                                    machine.gpu ? "cuda" : "cpu",
-                                    "--cache",
-                                    options.cold ? "cold" : "hot",
-                                    "--seed",
-                                    std::to_string(options.seed),
-                                    "--cell-limit",
-                                    fmt::format("{}", options.cell_limit_s)};
+  std::vector<std::string> words = options.self.words;
+  words.insert(
+      words.end(),
+      {"compare", std::string(arms.a.backend_id()), std::string(arms.b.backend_id()), "--op",
+       std::string(arms.a.op->name()), "--serve", "--device", machine.gpu ? "cuda" : "cpu",
+       "--cache", options.cold ? "cold" : "hot", "--seed", std::to_string(options.seed),
+       "--cell-limit", fmt::format("{}", options.cell_limit_s)});
   if (!arms.a.suite.empty()) words.insert(words.end(), {"--of-suite", arms.a.suite});
   for (const auto& flags : {problem_flags(arms.a), plugin_flags(arms.b)})
     words.insert(words.end(), flags.begin(), flags.end());
@@ -75,7 +68,7 @@ class Workers {
  private:
   void start() {
     for (std::size_t i = 0; i < batch_; ++i)
-      children_.push_back(std::make_unique<Child>(options_.worker, arguments_));
+      children_.push_back(std::make_unique<Child>(options_.self.program, arguments_));
     for (std::size_t i = next_; i < children_.size(); ++i) {
       if (!receive_from(*children_[i], options_.timeout_s).contains("started"))
         throw ProcessFailure(Status::kCrash, "its first words are no start");
@@ -92,17 +85,17 @@ class Workers {
 /// One process at work. What it learns for the next is in `measured` and `known`.
 class Worker {
  public:
-  Worker(Child& child, Arm first, double timeout_s, ArmsMeasured& measured, Json& known)
+  Worker(Child& child, double timeout_s, ArmsMeasured& measured, Json& known)
       : child_(child), timeout_s_(timeout_s), measured_(measured), known_(known) {
     const bool settles = measured.flags.count(std::string(kClockUnsteady)) == 0;
-    child_.send(line_of({{"first", name_of(first)}, {"settles", settles}, {"known", known}}));
+    child_.send(line_of({{"settles", settles}, {"known", known}}));
     const Json hello = receive_from(child_, timeout_s_);
     if (!hello.contains("ready")) take_rows(hello);
   }
 
-  Block next() {
+  Block next(Arm first) {
     if (!since_) since_ = Clock::now();
-    child_.send("block");
+    child_.send(fmt::format("block {}", name_of(first)));
     return block_from_json(receive_from(child_, timeout_s_));
   }
   bool brief() const {
@@ -155,10 +148,9 @@ ArmsMeasured measure_arms(const Arms& arms,
   Json known = Json::object();
   try {
     Workers workers(options, worker_arguments(arms, machine, options), level.processes);
-    const OpenProcess open = [&](Arm first) {
-      auto worker =
-          std::make_shared<Worker>(workers.next(), first, options.timeout_s, measured, known);
-      return BlockProcess{.next = [worker] { return worker->next(); },
+    const OpenProcess open = [&] {
+      auto worker = std::make_shared<Worker>(workers.next(), options.timeout_s, measured, known);
+      return BlockProcess{.next = [worker](Arm first) { return worker->next(first); },
                           .close = [worker] { worker->close(); },
                           .brief = [worker] { return worker->brief(); }};
     };

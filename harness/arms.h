@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "harness/child.h"
 #include "harness/environment.h"
 #include "harness/gather.h"
 #include "harness/plan.h"
@@ -23,9 +24,10 @@ struct Arms {
 struct ArmOptions {
   bool cold = true;  ///< caches flushed before every sample
   std::uint64_t seed = 1;
-  double cell_limit_s = 10;               ///< RunnerOptions'
-  double timeout_s = 300;                 ///< for every answer of a worker
-  std::string worker = "/proc/self/exe";  ///< the program that serves arms
+  double cell_limit_s = 10;        ///< RunnerOptions'
+  double timeout_s = 300;          ///< for every answer of a worker
+  SelfCommand self{};              ///< starts the program that serves arms
+  std::string call = "attnbench";  ///< RunnerOptions'
 };
 
 /// The worker. Says when it has started, and touches neither memory nor kernels of the GPU before it is

@@ -23,6 +23,12 @@ class ProcessFailure : public std::runtime_error {
   Status status_;
 };
 
+/// How another process of this program is started.
+struct SelfCommand {
+  std::string program = "/proc/self/exe";
+  std::vector<std::string> words{};  ///< before the program's own arguments
+};
+
 class Child {
  public:
   /// Starts `program`, whose standard input and output are ours to write and read. Throws

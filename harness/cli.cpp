@@ -17,6 +17,7 @@
 
 #include "harness/compare.h"
 #include "harness/operators.h"
+#include "harness/plugin/callable.h"
 #include "harness/plugin/plugin_operator.h"
 #include "harness/plugin/revision.h"
 #include "harness/report.h"
@@ -64,7 +65,9 @@ void add_axes(CLI::App& command, SweepFlags& flags) {
 }
 
 void add_plugin_flag(CLI::App& command, std::vector<std::string>& files) {
-  command.add_option("--plugin", files, "./libmine.so: more backends; may be repeated")
+  command
+      .add_option("--plugin", files,
+                  "./libmine.so or, in Python, module:function: more backends; may be repeated")
       ->allow_extra_args(false);
 }
 
@@ -93,8 +96,9 @@ void add_selection_flags(CLI::App& command, SweepFlags& flags) {
 
 void add_sweep_flags(CLI::App& command, SweepFlags& flags) {
   command.add_option("operator", flags.selection.op, "for example colreduce")->required();
-  command.add_option("--backend", flags.selection.backends,
-                     "globs: 'mma*,!naive'; id@revision: as built from it");
+  command.add_option(
+      "--backend", flags.selection.backends,
+      "globs: 'mma*,!naive'; id@revision: as built from it; module:function: in Python");
   command
       .add_option("--timeout", flags.options.timeout_s,
                   "seconds after which a cell's process is ended (default 300)")
@@ -177,10 +181,16 @@ bool only_printed(const SweepFlags& flags, const std::vector<PlanItem>& plan) {
   return flags.list || flags.dry_run;
 }
 
+/// The list with the ids of what it names besides ids: backends of revisions, and callables.
+std::string named_backends(const std::string& list, Selection& selection) {
+  return with_callables(with_revisions(list, selection.plugins), selection.plugins,
+                        selection.embedding);
+}
+
 int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_flags) {
   flags.options.runner.timed = timed;
   Selection& selection = flags.selection;
-  selection.backends = with_revisions(selection.backends, selection.plugins);
+  selection.backends = named_backends(selection.backends, selection);
   std::vector<PlanItem> plan = plan_of(flags);
   if (only_printed(flags, plan)) return kExitOk;
   const Machine machine = machine_of(flags);
@@ -196,7 +206,7 @@ int run_sweep(SweepFlags& flags, bool timed, std::vector<std::string> benchmark_
 /// The operator that was named, else the first that has the backend.
 std::string operator_of(const Selection& selection, const std::string& backend) {
   if (!selection.op.empty()) return selection.op;
-  const Operators all = with_plugins(operators(), selection.plugins);
+  const Operators all = with_plugins(operators(), selection.plugins, selection.embedding);
   for (const auto& op : all) {
     for (const AnyBackend& one : op->backends()) {
       if (one.id == backend) return std::string(op->name());
@@ -213,8 +223,7 @@ int run_comparison(CompareFlags& flags) {
   if (is_file(flags.a) && is_file(flags.b))
     return compare_files(flags.a, flags.b, flags.options.strict);
   SweepFlags& sweep = flags.sweep;
-  for (std::string* arm : {&flags.a, &flags.b})
-    *arm = with_revisions(*arm, sweep.selection.plugins);
+  for (std::string* arm : {&flags.a, &flags.b}) *arm = named_backends(*arm, sweep.selection);
   sweep.selection.op = operator_of(sweep.selection, flags.a);
   sweep.selection.backends = flags.a;
   std::vector<PlanItem> plan = plan_of(sweep);
@@ -229,6 +238,7 @@ int run_comparison(CompareFlags& flags) {
   options.arms.cold = flags.cache == "cold";
   options.arms.seed = sweep.options.runner.seed;
   options.arms.cell_limit_s = sweep.options.runner.cell_limit_s;
+  options.arms.call = sweep.options.runner.call;
   if (flags.serve) {
     Arms arms{plan[0], plan[0]};
     arms.a.suite = arms.b.suite = flags.of_suite;
@@ -236,6 +246,7 @@ int run_comparison(CompareFlags& flags) {
     serve_arms(arms, machine, options.arms);
     return kNoRegression;
   }
+  options.arms.self = sweep.options.self;
   options.out = sweep.options.out;
   options.time_budget_s = sweep.options.time_budget_s;
   options.argv = sweep.options.argv;
@@ -252,12 +263,23 @@ std::vector<std::string> take_benchmark_flags(std::vector<std::string>& argument
   return taken;
 }
 
-int parse_and_run(std::vector<std::string> arguments) {
+/// What a sweep takes from the program around this one.
+void embed(SweepFlags& flags, const AttnbenchEmbedding& embedding) {
+  flags.selection.embedding = &embedding;
+  flags.options.runner.call = embedding.call;
+  const char* const* word = embedding.worker;
+  flags.options.self.program = *word;
+  while (*++word) flags.options.self.words.emplace_back(*word);
+}
+
+int parse_and_run(std::vector<std::string> arguments, const AttnbenchEmbedding* embedding) {
   SweepFlags verify_flags;
   SweepFlags bench_flags;
   CompareFlags compare_flags;
-  for (SweepFlags* flags : {&verify_flags, &bench_flags, &compare_flags.sweep})
+  for (SweepFlags* flags : {&verify_flags, &bench_flags, &compare_flags.sweep}) {
     flags->options.argv = arguments;
+    if (embedding) embed(*flags, *embedding);
+  }
   std::vector<std::string> benchmark_flags = take_benchmark_flags(arguments);
 
   CLI::App app{"Backends of operators on the attention matrix: verified, timed, reported."};
@@ -299,7 +321,7 @@ int parse_and_run(std::vector<std::string> arguments) {
     throw UsageError(error.what());
   }
   if (*list) {
-    const Operators listed = with_plugins(operators(), plugins);
+    const Operators listed = with_plugins(operators(), plugins, embedding);
     if (supports) {
       print_supports(listed, find_machine(/*want_gpu=*/true));
     } else {
@@ -318,13 +340,14 @@ int parse_and_run(std::vector<std::string> arguments) {
 
 }  // namespace
 
-int run_command_line(int argc, char** argv) {
+int run_command_line(int argc, const char* const* argv, const AttnbenchEmbedding* embedding) {
   std::signal(SIGXFSZ, SIG_IGN);  // a file that may not grow is an error of its write, not the end
   std::vector<std::string> arguments(argv, argv + argc);
-  arguments.front() = std::filesystem::path(arguments.front()).filename();
+  arguments.front() =
+      embedding ? embedding->call : std::filesystem::path(arguments.front()).filename().string();
   int code = kExitUsage;
   try {
-    code = parse_and_run(std::move(arguments));
+    code = parse_and_run(std::move(arguments), embedding);
     if (std::fflush(stdout) != 0)
       throw UsageError(std::string("cannot write standard output: ") + std::strerror(errno));
   } catch (const std::exception& error) {

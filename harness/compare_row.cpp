@@ -50,11 +50,10 @@ Json runs_of(const std::vector<ProcessBlocks>& processes) {
 std::string repro_command(const Arms& arms, const Machine& machine, const CompareSession& session) {
   std::vector<std::string> flags = problem_flags(arms.a);
   for (std::string& flag : plugin_flags(arms.b)) flags.push_back(std::move(flag));
-  return fmt::format(
-      "attnbench compare {} {} --op {} --level {} --cache {} --device {} {} --seed {}",
-      arms.a.backend_id(), arms.b.backend_id(), arms.a.op->name(), session.level.name,
-      cache_name(session.arms), machine.gpu ? "cuda" : "cpu", fmt::join(flags, " "),
-      session.arms.seed);
+  return fmt::format("{} compare {} {} --op {} --level {} --cache {} --device {} {} --seed {}",
+                     session.arms.call, arms.a.backend_id(), arms.b.backend_id(), arms.a.op->name(),
+                     session.level.name, cache_name(session.arms), machine.gpu ? "cuda" : "cpu",
+                     fmt::join(flags, " "), session.arms.seed);
 }
 
 }  // namespace

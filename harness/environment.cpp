@@ -10,6 +10,7 @@
 #include <array>
 #include <cctype>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -60,8 +61,21 @@ std::optional<std::string> output_of(const std::string& command) {
   return text;
 }
 
-/// Callback of dl_iterate_phdr: the first object is this executable; finds its build-id note.
+/// Whether this very code is in the object.
+bool is_this(const dl_phdr_info& object) {
+  const auto here = reinterpret_cast<std::uintptr_t>(&is_this);
+  for (int i = 0; i < object.dlpi_phnum; ++i) {
+    const ElfW(Phdr)& header = object.dlpi_phdr[i];
+    const std::uintptr_t begin = object.dlpi_addr + header.p_vaddr;
+    if (header.p_type == PT_LOAD && begin <= here && here < begin + header.p_memsz) return true;
+  }
+  return false;
+}
+
+/// Callback of dl_iterate_phdr: finds the build-id note of the program, or of the library, that this
+/// code is in.
 int read_build_id(dl_phdr_info* object, std::size_t, void* result) {
+  if (!is_this(*object)) return 0;
   for (int i = 0; i < object->dlpi_phnum; ++i) {
     const ElfW(Phdr)& header = object->dlpi_phdr[i];
     if (header.p_type != PT_NOTE) continue;

@@ -216,7 +216,7 @@ std::vector<std::string> expand_axis(const std::string& field, const std::string
 }
 
 std::vector<PlanItem> make_plan(const Selection& selection) {
-  const Operators all = with_plugins(operators(), selection.plugins);
+  const Operators all = with_plugins(operators(), selection.plugins, selection.embedding);
   const auto op = all[find_named(all, selection.op, "operator", [](auto& o) { return o->name(); })];
   std::vector<SuiteCase> cases;
   if (selection.suite.empty()) {

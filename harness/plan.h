@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "harness/core/operator.h"
+#include "harness/plugin/attnbench_embed.h"
 
 namespace attn {
 
@@ -20,7 +21,8 @@ struct Selection {
   std::string where;                                      ///< "M<=N && B==1"
   std::string backends = "*";                             ///< "mma*,!naive"
   std::string families;                                   ///< "normal,peaked"; empty: the suite's
-  std::vector<std::string> plugins;                       ///< files that bring more backends
+  std::vector<std::string> plugins;                       ///< files and callables: more backends
+  const AttnbenchEmbedding* embedding = nullptr;          ///< knows the callables
 };
 
 /// One cell: a problem with its data, for one backend.

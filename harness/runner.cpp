@@ -59,9 +59,10 @@ std::vector<std::int64_t> unravel(std::size_t index, const Extents& shape) {
   return at;
 }
 
-std::string repro_command(const PlanItem& item, const CellRow& row, std::uint64_t seed) {
-  return fmt::format("attnbench {} {} --backend {} --device {} {} --seed {}", row.mode, row.op,
-                     row.backend, row.device, fmt::join(problem_flags(item), " "), seed);
+std::string repro_command(const PlanItem& item, const CellRow& row, const RunnerOptions& options) {
+  return fmt::format("{} {} {} --backend {} --device {} {} --seed {}", options.call, row.mode,
+                     row.op, row.backend, row.device, fmt::join(problem_flags(item), " "),
+                     options.seed);
 }
 
 }  // namespace
@@ -105,7 +106,7 @@ CellRow describe_cell(const PlanItem& item, const Machine& machine, const Runner
     row.numerics = class_name(info->numerics, item.problem->input_dtype());
     row.deterministic = info->deterministic;
   }
-  row.repro = repro_command(item, row, options.seed);
+  row.repro = repro_command(item, row, options);
   return row;
 }
 

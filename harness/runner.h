@@ -19,10 +19,11 @@ namespace attn {
 struct RunnerOptions {
   bool timed = false;  ///< bench rather than verify
   std::uint64_t seed = 1;
-  double sample_seconds = 0.5;  ///< spent on cold samples of a cell; hot samples get half of it
-  double cell_limit_s = 10;     ///< predicted to take longer on a CPU: TIMEOUT without a run
-  bool profile = false;         ///< after it has passed, one run for a profiler to see
-  bool graph = false;           ///< also capture the launch and time its replay
+  double sample_seconds = 0.5;     ///< spent on cold samples of a cell; hot samples get half of it
+  double cell_limit_s = 10;        ///< predicted to take longer on a CPU: TIMEOUT without a run
+  bool profile = false;            ///< after it has passed, one run for a profiler to see
+  bool graph = false;              ///< also capture the launch and time its replay
+  std::string call = "attnbench";  ///< how a row's `repro` calls the program
 };
 
 /// An output that has passed: what bits stand for it, and what the comparison with the oracle found.

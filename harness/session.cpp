@@ -56,7 +56,7 @@ std::vector<std::string> without_directory(const std::vector<std::string>& argum
 std::string command_text(const std::vector<std::string>& words) {
   std::vector<std::string> shown;
   shown.reserve(words.size());
-  for (const std::string& word : words) shown.push_back(quoted(word));
+  for (const std::string& word : words) shown.push_back(shown.empty() ? word : quoted(word));
   return fmt::format("{}", fmt::join(shown, " "));
 }
 

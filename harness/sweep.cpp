@@ -30,8 +30,11 @@ std::string time_text(const Json& row) {
 
 /// The same program with the same words.
 WorkerOptions worker_of(const SweepOptions& options) {
-  WorkerOptions worker{.in_process = options.in_process};
-  if (!options.argv.empty()) worker.arguments.assign(options.argv.begin() + 1, options.argv.end());
+  WorkerOptions worker{.program = options.self.program,
+                       .arguments = options.self.words,
+                       .in_process = options.in_process};
+  if (!options.argv.empty())
+    worker.arguments.insert(worker.arguments.end(), options.argv.begin() + 1, options.argv.end());
   worker.arguments.emplace_back(kServeFlag);
   return worker;
 }

@@ -24,6 +24,7 @@ struct SweepOptions {
   double time_budget_s = 0;  ///< 0: none
   double timeout_s = 300;    ///< a cell that takes longer loses its process
   bool in_process = false;   ///< WorkerOptions'
+  SelfCommand self{};        ///< starts the workers
   std::vector<std::string> argv;
 };
 

@@ -177,6 +177,20 @@ class Works(Plugin):
         self.assertEqual((own["class"], own["status"]), ("fp32_P", "OK"))
         self.assertIn("has numerics 'about', not one of fp64,", unknown["reason"])
 
+    def test_kept_memory_is_asked_for(self) -> None:
+        library = self.build("changed.trim = own_trim",
+                             'static void own_trim(const AttnbenchBackend* self) '
+                             '{ (void)self; puts("trimmed"); }')
+        result = self.verify(library, "changed", "--M", "4", "--in-process")
+        self.assertEqual(result.stdout.count("trimmed"), 2, "between the two runs, and at the end")
+
+    def test_one_from_before_there_was_trim(self) -> None:
+        library = self.build("changed.trim = (void (*)(const AttnbenchBackend*))1;"
+                             "changed.size = offsetof(AttnbenchBackend, trim)")
+        self.verify(library, "changed", "--M", "4")
+        (cell,) = self.cells()
+        self.assertEqual(cell["status"], "OK", cell["reason"])
+
     def test_two_plugins_at_once(self) -> None:
         library = self.build()
         result = self.verify(library, "example,changed", "--plugin", "libexample.so", "--M", "4")
@@ -212,6 +226,13 @@ class IsCaught(Plugin):
     def test_a_complaint(self) -> None:
         cell = self.broken('answer = "the lake is empty";')
         self.assertEqual((cell["status"], cell["reason"]), ("CRASH", "the lake is empty"))
+
+    def test_memory_that_ran_out(self) -> None:
+        library = self.build("changed.enqueue = own_enqueue",
+                             OWN_ENQUEUE.format("(void)out; answer = ATTNBENCH_OUT_OF_MEMORY;"))
+        self.verify(library, "changed", "--M", "4")
+        (cell,) = self.cells()
+        self.assertEqual((cell["status"], cell["reason"]), ("OOM", "memory ran out"))
 
     def test_an_abort_ends_only_the_worker(self) -> None:
         library = self.build("changed.enqueue = own_enqueue", OWN_ENQUEUE.format("abort();"))

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
@@ -89,9 +90,9 @@ struct AnyFeature {
   std::shared_ptr<const AnyProblem> problem;
 };
 
-/// The shared object that a backend from outside the program came from.
+/// The shared object, or the source of a callable, that a backend from outside the program came from.
 struct PluginFile {
-  std::string path;
+  std::string path;  ///< or "module:function"
   std::string name;  ///< without its folders
   std::string hash;  ///< of the contents
 };
@@ -100,7 +101,7 @@ struct PluginFile {
 struct AnyBackend {
   std::string_view id;
   const BackendInfo* info = nullptr;
-  void (*trim)() = nullptr;
+  std::function<void()> trim{};        ///< empty: nothing to give back
   const PluginFile* plugin = nullptr;  ///< null: the program's own
 };
 

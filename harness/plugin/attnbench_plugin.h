@@ -23,6 +23,9 @@ extern "C" {
 #define ATTNBENCH_DEVICE 1
 #define ATTNBENCH_ANY 2  ///< wherever the program's main device is
 
+/// What a function of a type `const char*(...)` returns where memory ran out: the row says OOM.
+#define ATTNBENCH_OUT_OF_MEMORY "memory ran out"
+
 /// Types of elements.
 #define ATTNBENCH_F16 0
 #define ATTNBENCH_BF16 1
@@ -108,6 +111,9 @@ typedef struct AttnbenchBackend {
   const char* (*enqueue)(const struct AttnbenchBackend*, const AttnbenchLaunch*, void* stream);
   /// Ends the state of a launch; NULL: nothing to end.
   void (*release)(const struct AttnbenchBackend*, AttnbenchLaunch*);
+  /// Gives memory back that is kept from one launch for the next, so that the row's `hidden` counts
+  /// it; NULL, or a struct that ends before: nothing is kept.
+  void (*trim)(const struct AttnbenchBackend*);
 } AttnbenchBackend;
 
 typedef struct AttnbenchPlugin {

@@ -5,6 +5,7 @@
 #include <exception>
 #include <list>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -71,6 +72,8 @@ template <class Function>
 const char* complaint_of(Function&& function) {
   try {
     return function();
+  } catch (const std::bad_alloc&) {
+    return ATTNBENCH_OUT_OF_MEMORY;
   } catch (const std::exception& error) {
     return keep(error.what());
   }
@@ -123,6 +126,11 @@ void release(const AttnbenchBackend*, AttnbenchLaunch* launch) {
   delete static_cast<Launch*>(launch->state);
 }
 
+void trim(const AttnbenchBackend* self) {
+  const Exported& own = exported(self);
+  if (const auto& give_back = own.op->backends()[own.index].trim) give_back();
+}
+
 /// The backends that this build has; where they lie does not change.
 std::list<Exported> list_exported() {
   std::list<Exported> list;
@@ -147,7 +155,8 @@ std::list<Exported> list_exported() {
                          .workspace_bytes = workspace_bytes,
                          .plan = plan,
                          .enqueue = enqueue,
-                         .release = release};
+                         .release = release,
+                         .trim = trim};
     }
   }
   return list;

@@ -6,13 +6,16 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <new>
 #include <regex>
 #include <stdexcept>
 #include <utility>
 
+#include "harness/plugin/callable.h"
 #include "harness/plugin/plugin_problem.h"
 #include "harness/seed.h"
 #include "harness/usage_error.h"
@@ -70,7 +73,35 @@ struct PlannedLaunch {
 };
 
 void check(const char* complaint) {
-  if (complaint) throw std::runtime_error(complaint);
+  if (!complaint) return;
+  if (std::string_view(complaint) == ATTNBENCH_OUT_OF_MEMORY) throw std::bad_alloc();
+  throw std::runtime_error(complaint);
+}
+
+/// The backends of what a plugin's entry returned. UsageError where it is not of this version.
+std::vector<PluginBackend> backends_of(const AttnbenchPlugin* plugin, PluginFile from) {
+  const std::string& name = from.name;
+  if (!plugin) throw UsageError(name + ": attnbench_plugin returned NULL");
+  if (plugin->abi_version != ATTNBENCH_PLUGIN_ABI)
+    throw UsageError(fmt::format("{} was built for version {} of the plugin interface, not {}",
+                                 name, plugin->abi_version, ATTNBENCH_PLUGIN_ABI));
+  if (plugin->size < sizeof *plugin || plugin->backend_count == 0)
+    throw UsageError(name + " holds no backend");
+  const auto file = std::make_shared<const PluginFile>(std::move(from));
+  std::vector<PluginBackend> backends;
+  for (std::size_t i = 0; i < plugin->backend_count; ++i)
+    backends.emplace_back(*plugin->backends[i], file);
+  return backends;
+}
+
+std::vector<PluginBackend> load_callable(const std::string& name,
+                                         const AttnbenchEmbedding* embedding) {
+  if (!embedding)
+    throw UsageError(
+        fmt::format("'{}' is a function of Python: 'python -m attnbench' takes it", name));
+  AttnbenchLoaded loaded{.size = sizeof loaded, .plugin = nullptr, .hash = nullptr};
+  if (const char* complaint = embedding->load(name.c_str(), &loaded)) throw UsageError(complaint);
+  return backends_of(loaded.plugin, {.path = name, .name = name, .hash = loaded.hash});
 }
 
 }  // namespace
@@ -80,11 +111,11 @@ PluginBackend::PluginBackend(const AttnbenchBackend& backend,
     : backend_(&backend), file_(std::move(file)) {
   static const std::regex kId("[a-z][a-z0-9_]*(@[0-9a-f]{7,40})?");
   const auto refuse = [&](std::string_view what) {
-    throw UsageError(fmt::format("{}: backend '{}' {}", file_->name,
-                                 backend.size >= sizeof backend && backend.id ? backend.id : "",
-                                 what));
+    throw UsageError(fmt::format(
+        "{}: backend '{}' {}", file_->name,
+        backend.size >= offsetof(AttnbenchBackend, trim) && backend.id ? backend.id : "", what));
   };
-  if (backend.size < sizeof backend) refuse("is smaller than this version's");
+  if (backend.size < offsetof(AttnbenchBackend, trim)) refuse("is smaller than this version's");
   if (!backend.id || !std::regex_match(backend.id, kId))
     refuse("needs an id of lower-case letters, digits and '_'");
   for (const auto& [name, text] : {std::pair{"op", backend.op},
@@ -137,8 +168,16 @@ Launch PluginBackend::plan(const AnyProblem& any,
   return launch;
 }
 
-std::vector<PluginBackend> load_plugin(const std::string& path) {
+std::function<void()> PluginBackend::trim() const {
+  const AttnbenchBackend* backend = backend_;
+  if (backend->size <= offsetof(AttnbenchBackend, trim) || !backend->trim) return {};
+  return [backend] { backend->trim(backend); };
+}
+
+std::vector<PluginBackend> load_plugin(const std::string& path,
+                                       const AttnbenchEmbedding* embedding) {
   namespace fs = std::filesystem;
+  if (names_callable(path)) return load_callable(path, embedding);
   if (!fs::is_regular_file(path)) throw UsageError("there is no plugin '" + path + "'");
   const std::string name = fs::path(path).filename();
   // Its symbols stay its own, so that two builds of the same backends can be in one process.
@@ -147,19 +186,7 @@ std::vector<PluginBackend> load_plugin(const std::string& path) {
   using Entry = const AttnbenchPlugin* (*)();
   const auto entry = reinterpret_cast<Entry>(dlsym(handle, "attnbench_plugin"));
   if (!entry) throw UsageError(name + " is no plugin: it exports no attnbench_plugin");
-  const AttnbenchPlugin* plugin = entry();
-  if (!plugin) throw UsageError(name + ": attnbench_plugin returned NULL");
-  if (plugin->abi_version != ATTNBENCH_PLUGIN_ABI)
-    throw UsageError(fmt::format("{} was built for version {} of the plugin interface, not {}",
-                                 name, plugin->abi_version, ATTNBENCH_PLUGIN_ABI));
-  if (plugin->size < sizeof *plugin || plugin->backend_count == 0)
-    throw UsageError(name + " holds no backend");
-  const auto file = std::make_shared<const PluginFile>(
-      PluginFile{.path = path, .name = name, .hash = hex(fnv1a(contents_of(path)))});
-  std::vector<PluginBackend> backends;
-  for (std::size_t i = 0; i < plugin->backend_count; ++i)
-    backends.emplace_back(*plugin->backends[i], file);
-  return backends;
+  return backends_of(entry(), {.path = path, .name = name, .hash = hex(fnv1a(contents_of(path)))});
 }
 
 }  // namespace attn

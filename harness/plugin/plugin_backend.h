@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,7 +10,7 @@
 #include <vector>
 
 #include "harness/core/operator.h"
-#include "harness/plugin/attnbench_plugin.h"
+#include "harness/plugin/attnbench_embed.h"
 
 namespace attn {
 
@@ -29,6 +30,8 @@ class PluginBackend {
               std::span<void* const> tensors,
               Workspace workspace,
               const DeviceInfo& device) const;
+  /// Of AnyBackend; empty where the plugin has none.
+  std::function<void()> trim() const;
 
  private:
   const AttnbenchBackend* backend_;
@@ -36,8 +39,9 @@ class PluginBackend {
   BackendInfo info_;
 };
 
-/// Loads the shared object, which stays loaded. UsageError in one sentence where that cannot be, or
-/// where it is no plugin of this version.
-std::vector<PluginBackend> load_plugin(const std::string& path);
+/// Loads the shared object, which stays loaded, or a function of the program around this one, "module:function".
+/// UsageError in one sentence where that cannot be, or where it is no plugin of this version.
+std::vector<PluginBackend> load_plugin(const std::string& name,
+                                       const AttnbenchEmbedding* embedding);
 
 }  // namespace attn

@@ -82,7 +82,8 @@ class ExtendedOperator final : public AnyOperator {
   std::vector<AnyBackend> backends() const override {
     std::vector<AnyBackend> all = own_->backends();
     for (const PluginBackend& one : more_->list)
-      all.push_back({.id = one.info().id, .info = &one.info(), .plugin = &one.file()});
+      all.push_back(
+          {.id = one.info().id, .info = &one.info(), .trim = one.trim(), .plugin = &one.file()});
     return all;
   }
   std::vector<AnySuite> suites() const override {
@@ -128,10 +129,12 @@ std::vector<PluginBackend> backends_for(const AnyOperator& op,
 
 }  // namespace
 
-Operators with_plugins(Operators operators, const std::vector<std::string>& files) {
+Operators with_plugins(Operators operators,
+                       const std::vector<std::string>& plugins,
+                       const AttnbenchEmbedding* embedding) {
   std::vector<PluginBackend> backends;
-  for (const std::string& file : std::set(files.begin(), files.end()))
-    std::ranges::move(load_plugin(file), std::back_inserter(backends));
+  for (const std::string& plugin : std::set(plugins.begin(), plugins.end()))
+    std::ranges::move(load_plugin(plugin, embedding), std::back_inserter(backends));
   for (const PluginBackend& backend : backends) {
     if (std::ranges::none_of(operators, [&](auto& op) { return op->name() == backend.op(); }))
       throw UsageError(fmt::format("{}: backend '{}' is for '{}', which is no operator here",
