@@ -89,8 +89,9 @@ def project_header_allowed(path: Path, header: str) -> bool:
                 or (path.name == "operators.cpp" and is_contract(header)))
     if top == "examples":  # what a user's program sees: the harness and what is computed
         return is_below(header, "examples", "harness") or is_contract(header)
-    if top == "python":  # operators of a library: backends, without the program that measures them
-        return is_below(header, "python", "harness/core") or is_contract(header)
+    if top == "python":  # operators: what is computed and who computes it, not what measures it
+        return (is_below(header, "python", "harness/core") or is_contract(header)
+                or re.fullmatch(r"impls/\w+/auto_choice\.h", header) is not None)
     if top == "reference":
         own = f"reference/{parts[1]}" if len(parts) > 2 else "reference"
         family = f"reference/{family_of(parts[1])}"
@@ -333,6 +334,7 @@ class RulesBite(unittest.TestCase):
             ("examples/x.cpp", '"reference/op/oracle.h"'),
             ("python/csrc/x.cpp", '"reference/op/oracle.h"'),
             ("python/csrc/x.cpp", '"harness/runner.cpp"'),
+            ("python/csrc/x.cpp", '"impls/op/simt.cu"'),
             ("tests/x.cpp", '"contract.h"'),
         ):
             with self.subTest(f"{name} {header}"):

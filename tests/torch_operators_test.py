@@ -91,7 +91,7 @@ class Values:
 
     def test_layouts_of_model_code_need_no_copy(self: Any) -> None:
         q, k = self.random(2, 4, 33, 64), self.random(2, 4, 48, 64, seed=2)
-        expected = attnbench.colreduce(q, k, mask="causal")
+        expected = reference(q, k, mask="causal")
         fused = self.random(2, 48, 3, 4, 64, seed=3)  # [B, rows, (q, k, v), H, D]
         fused[:, :, 1].copy_(k.transpose(1, 2))
         fused[:, :33, 0].copy_(q.transpose(1, 2))
@@ -105,10 +105,11 @@ class Values:
         for name, (query, key) in forms.items():
             with self.subTest(name):
                 got = attnbench.colreduce(query, key, mask="causal")
-                self.assertTrue(torch.equal(got, expected))
+                self.assertLessEqual(expected.worst(got), 1)
         shared = self.random(1, 1, 48, 64).expand(2, 4, 48, 64)
-        self.assertTrue(torch.equal(attnbench.colreduce(q, shared),
-                                    attnbench.colreduce(q, shared.contiguous())))
+        self.check(q, shared, {})
+        lone = self.random(2, 4, 33, 65)[..., ::65]  # D = 1, whose stride means nothing
+        self.check(lone, lone, {})
 
     def test_poison_stays_where_it_falls(self: Any) -> None:
         q, k = self.random(1, 2, 20, 64), self.random(1, 2, 30, 64, seed=2)

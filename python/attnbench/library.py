@@ -38,7 +38,7 @@ def load_operators() -> None:
 
     library = path()
     try:
-        torch.ops.load_library(str(library))
+        torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
     except OSError as error:
         raise ImportError(f"{library} does not load with PyTorch {torch.__version__}, perhaps as it "
                           f"was built with another one: {error}") from error

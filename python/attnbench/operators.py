@@ -116,7 +116,9 @@ def colreduce(query: Tensor, key: Tensor, reduction: Reduction = "sum", *, mask:
     if out_dtype is not None:
         options["out_dtype"] = out_dtype
     if not return_lse:
-        return _COLREDUCE(query, key, reduction, **options)
+        scores: Tensor = _COLREDUCE(query, key, reduction, **options)
+        return scores
     if lse is not None:
         raise ValueError("colreduce: lse must be None where return_lse asks for it")
-    return _COLREDUCE_WITH_LSE(query, key, reduction, **options)
+    both: tuple[Tensor, Tensor] = _COLREDUCE_WITH_LSE(query, key, reduction, **options)
+    return both

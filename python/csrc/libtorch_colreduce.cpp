@@ -6,7 +6,7 @@
 #include <ATen/DeviceGuard.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
 #include <torch/library.h>
 
 #include <array>
@@ -19,6 +19,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "impls/colreduce/auto_choice.h"
 #include "python/csrc/colreduce.h"
 #include "python/csrc/libtorch_device.h"
 #include "reference/colreduce/contract.h"
@@ -138,23 +139,26 @@ void check_lse(const at::Tensor& lse, const at::Tensor& query, const Sizes<Int>&
 
 /// Loads of 16 bytes need such addresses: a view that begins in between is copied on a GPU.
 at::Tensor loadable(const at::Tensor& tensor) {
-  const bool aligned = reinterpret_cast<std::uintptr_t>(tensor.data_ptr()) % 16 == 0;
+  const bool aligned = reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()) % 16 == 0;
   return aligned || tensor.is_cpu() ? tensor : tensor.clone(at::MemoryFormat::Contiguous);
 }
 
 /// [B, heads, rows, D] of query or key.
 TensorView input_view(const at::Tensor& tensor, const Sizes<std::int64_t>& sizes, DType dtype) {
-  TensorView view{.data = tensor.data_ptr(), .dtype = dtype};
+  TensorView view{.data = const_cast<void*>(tensor.const_data_ptr()), .dtype = dtype};
   const auto shape = tensor.sizes();
   const auto strides = tensor.strides();
   if (sizes.packed) {
     view.shape = {1, shape[1], shape[0], shape[2]};
-    view.strides = {shape[0] * strides[0], strides[1], strides[0], strides[2]};
+    view.strides = {0, strides[1], strides[0], strides[2]};
   } else {
     view.shape = {shape[0], shape[1], shape[2], shape[3]};
     view.strides = {strides[0], strides[1], strides[2], strides[3]};
   }
-  if (sizes.D == 1) view.strides[3] = 1;  // a lone component is contiguous, whatever it says
+  // Along an axis of one element nothing moves, whatever its stride says: as in a dense tensor.
+  if (sizes.D == 1) view.strides[3] = 1;
+  for (std::size_t axis = 3; axis-- > 0;)
+    if (view.shape[axis] == 1) view.strides[axis] = view.strides[axis + 1] * view.shape[axis + 1];
   return view;
 }
 
@@ -164,32 +168,25 @@ TensorView dense_view(
   return {tensor.data_ptr(), dtype, {B, heads, rows, 1}, {heads * rows, rows, 1, 1}};
 }
 
-const Backend<ColReduce>& backend_of(std::string_view id) {
-  for (const BackendSlot<ColReduce>& slot : ColReduce::backends())
-    if (slot.id == id) return *slot.backend;
-  TORCH_CHECK(false, "colreduce: no backend is called ", std::string(id));
-}
-
-/// Enqueues the reduction where the tensors are; on a CPU it runs to completion.
+/// Enqueues the reduction where the tensors are; on a CPU it runs to completion. What backend `auto`
+/// does, but that it chooses once for the workspace and the launch.
 void launch(const Problem& p, const ColReduce::Tensors& tensors, c10::Device where) {
-  static const Backend<ColReduce>& on_cpu = backend_of("cpu_fused");
-  static const Backend<ColReduce>& on_gpu = backend_of("auto");
-  const Backend<ColReduce>& backend = where.is_cpu() ? on_cpu : on_gpu;
   DeviceInfo cpu;
   if (where.is_cpu()) cpu.threads = at::get_num_threads();
   const DeviceInfo& device = where.is_cpu() ? cpu : gpu_of(where);
-
-  const Support support = backend.supports(p, device);
-  TORCH_CHECK_NOT_IMPLEMENTED(support.ok, "colreduce: ", support.reason);
+  const colreduce::AutoChoice choice = colreduce::choose_backend(p, device);
+  TORCH_CHECK_NOT_IMPLEMENTED(choice.backend, "colreduce: ", choice.support.reason);
+  const Backend<ColReduce>& backend = *choice.backend;
   const std::size_t bytes = backend.workspace_bytes ? backend.workspace_bytes(p, device) : 0;
   constexpr std::size_t kAlignment = 256;  // of a workspace; a CPU's allocator promises less
   c10::DataPtr memory;
   Workspace workspace{nullptr, bytes};
   if (bytes > 0) {
-    memory = c10::GetAllocator(where.type())->allocate(bytes + kAlignment - 1);
+    c10::Allocator& allocator = where.is_cpu() ? *c10::GetCPUAllocator() : gpu_allocator();
+    memory = allocator.allocate(bytes + kAlignment - 1);
     const auto address = reinterpret_cast<std::uintptr_t>(memory.get());
-    workspace.data =
-        static_cast<char*>(memory.get()) + (kAlignment - address % kAlignment) % kAlignment;
+    const std::size_t skipped = (kAlignment - address % kAlignment) % kAlignment;
+    workspace.data = static_cast<char*>(memory.get()) + skipped;
   }
   const Stream stream = where.is_cpu() ? Stream{} : current_stream(where);
   backend.plan(p, tensors, workspace, device).enqueue(stream);
@@ -273,45 +270,45 @@ std::tuple<at::Tensor, at::Tensor> reduce(const at::Tensor& query,
 }
 
 template <class Int>
-at::Tensor colreduce(const at::Tensor& query,
-                     const at::Tensor& key,
-                     c10::string_view reduction,
-                     c10::string_view mask,
-                     c10::string_view mean_over,
-                     c10::string_view heads,
-                     std::optional<double> scale,
-                     double softcap,
-                     Int window,
-                     Int query_begin,
-                     Int query_end,
-                     Lengths q_len,
-                     Lengths kv_len,
-                     Lengths cu_q,
-                     Lengths cu_k,
-                     const OptionalTensor& lse,
-                     std::optional<at::ScalarType> out_dtype) {
+at::Tensor scores(const at::Tensor& query,
+                  const at::Tensor& key,
+                  c10::string_view reduction,
+                  c10::string_view mask,
+                  c10::string_view mean_over,
+                  c10::string_view heads,
+                  std::optional<double> scale,
+                  double softcap,
+                  Int window,
+                  Int query_begin,
+                  Int query_end,
+                  Lengths q_len,
+                  Lengths kv_len,
+                  Lengths cu_q,
+                  Lengths cu_k,
+                  const OptionalTensor& lse,
+                  std::optional<at::ScalarType> out_dtype) {
   return std::get<0>(reduce<Int, false>(query, key, reduction, mask, mean_over, heads, scale,
                                         softcap, window, query_begin, query_end, q_len, kv_len,
                                         cu_q, cu_k, lse, out_dtype));
 }
 
 template <class Int>
-std::tuple<at::Tensor, at::Tensor> colreduce_with_lse(const at::Tensor& query,
-                                                      const at::Tensor& key,
-                                                      c10::string_view reduction,
-                                                      c10::string_view mask,
-                                                      c10::string_view mean_over,
-                                                      c10::string_view heads,
-                                                      std::optional<double> scale,
-                                                      double softcap,
-                                                      Int window,
-                                                      Int query_begin,
-                                                      Int query_end,
-                                                      Lengths q_len,
-                                                      Lengths kv_len,
-                                                      Lengths cu_q,
-                                                      Lengths cu_k,
-                                                      std::optional<at::ScalarType> out_dtype) {
+std::tuple<at::Tensor, at::Tensor> scores_and_lse(const at::Tensor& query,
+                                                  const at::Tensor& key,
+                                                  c10::string_view reduction,
+                                                  c10::string_view mask,
+                                                  c10::string_view mean_over,
+                                                  c10::string_view heads,
+                                                  std::optional<double> scale,
+                                                  double softcap,
+                                                  Int window,
+                                                  Int query_begin,
+                                                  Int query_end,
+                                                  Lengths q_len,
+                                                  Lengths kv_len,
+                                                  Lengths cu_q,
+                                                  Lengths cu_k,
+                                                  std::optional<at::ScalarType> out_dtype) {
   return reduce<Int, true>(query, key, reduction, mask, mean_over, heads, scale, softcap, window,
                            query_begin, query_end, q_len, kv_len, cu_q, cu_k, std::nullopt,
                            out_dtype);
@@ -333,16 +330,16 @@ TORCH_LIBRARY(attnbench, library) {
 }
 
 void register_kernels(torch::Library& library) {
-  library.impl("colreduce", TORCH_FN(colreduce<std::int64_t>));
-  library.impl("colreduce_with_lse", TORCH_FN(colreduce_with_lse<std::int64_t>));
+  library.impl("colreduce", TORCH_FN(scores<std::int64_t>));
+  library.impl("colreduce_with_lse", TORCH_FN(scores_and_lse<std::int64_t>));
 }
 
 TORCH_LIBRARY_IMPL(attnbench, CPU, library) { register_kernels(library); }
 TORCH_LIBRARY_IMPL(attnbench, CUDA, library) { register_kernels(library); }
 
 TORCH_LIBRARY_IMPL(attnbench, Meta, library) {
-  library.impl("colreduce", TORCH_FN(colreduce<c10::SymInt>));
-  library.impl("colreduce_with_lse", TORCH_FN(colreduce_with_lse<c10::SymInt>));
+  library.impl("colreduce", TORCH_FN(scores<c10::SymInt>));
+  library.impl("colreduce_with_lse", TORCH_FN(scores_and_lse<c10::SymInt>));
 }
 
 // No gradient: results do not require one, whatever the inputs do.
@@ -367,7 +364,7 @@ at::Tensor colreduce(const at::Tensor& query, const at::Tensor& key, const ColRe
   using attn::text_of, attn::view_of;
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("attnbench::colreduce", "")
-                             .typed<decltype(attn::colreduce<c10::SymInt>)>();
+                             .typed<decltype(attn::scores<c10::SymInt>)>();
   return op.call(query, key, text_of(o.reduction), text_of(o.mask), text_of(o.mean_over),
                  text_of(o.heads), o.scale, o.softcap, o.window, o.query_begin, o.query_end,
                  view_of(o.q_len), view_of(o.kv_len), view_of(o.cu_q), view_of(o.cu_k), o.lse,
@@ -381,7 +378,7 @@ std::tuple<at::Tensor, at::Tensor> colreduce_with_lse(const at::Tensor& query,
   TORCH_CHECK_VALUE(!o.lse, "colreduce_with_lse: lse must be empty where it is returned");
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("attnbench::colreduce_with_lse", "")
-                             .typed<decltype(attn::colreduce_with_lse<c10::SymInt>)>();
+                             .typed<decltype(attn::scores_and_lse<c10::SymInt>)>();
   return op.call(query, key, text_of(o.reduction), text_of(o.mask), text_of(o.mean_over),
                  text_of(o.heads), o.scale, o.softcap, o.window, o.query_begin, o.query_end,
                  view_of(o.q_len), view_of(o.kv_len), view_of(o.cu_q), view_of(o.cu_k),

@@ -1,6 +1,7 @@
 // What the operators need of the GPU's side of LibTorch, so that they build against either.
 #pragma once
 
+#include <c10/core/Allocator.h>
 #include <c10/core/Device.h>
 
 #include "harness/core/backend.h"
@@ -12,5 +13,8 @@ const DeviceInfo& gpu_of(c10::Device device);
 
 /// LibTorch's current stream of a GPU.
 Stream current_stream(c10::Device device);
+
+/// The caching allocator of GPUs: memory belongs to the device's current stream. As gpu_of.
+c10::Allocator& gpu_allocator();
 
 }  // namespace attn

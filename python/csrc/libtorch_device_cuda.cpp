@@ -1,4 +1,5 @@
 // GPUs and their streams, of a LibTorch with CUDA.
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <memory>
@@ -45,5 +46,7 @@ const DeviceInfo& gpu_of(c10::Device device) {
 Stream current_stream(c10::Device device) {
   return {c10::cuda::getCurrentCUDAStream(device.index()).stream()};
 }
+
+c10::Allocator& gpu_allocator() { return *c10::cuda::CUDACachingAllocator::get(); }
 
 }  // namespace attn

@@ -4,11 +4,18 @@
 #include "python/csrc/libtorch_device.h"
 
 namespace attn {
+namespace {
 
-const DeviceInfo& gpu_of(c10::Device) {
+[[noreturn]] void refuse() {
   TORCH_CHECK_NOT_IMPLEMENTED(false, "attnbench: this libattnbench.so was built without CUDA");
 }
 
-Stream current_stream(c10::Device) { return {}; }
+}  // namespace
+
+const DeviceInfo& gpu_of(c10::Device) { refuse(); }
+
+Stream current_stream(c10::Device) { refuse(); }
+
+c10::Allocator& gpu_allocator() { refuse(); }
 
 }  // namespace attn

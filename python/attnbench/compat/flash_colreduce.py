@@ -7,9 +7,11 @@ sum is rounded before it is divided.
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import Tensor
 
-from attnbench.operators import colreduce
+from attnbench.operators import Mask, Reduction, colreduce
 
 __all__ = ["flash_colreduce"]
 
@@ -37,7 +39,8 @@ def flash_colreduce(query: Tensor, key: Tensor, reduction: str, is_causal: bool 
     if query.shape[1] != key.shape[1]:
         raise ValueError("query and key must have as many heads, not "
                          f"{query.shape[1]} and {key.shape[1]}")
-    mask = "none"
+    mask: Mask = "none"
     if is_causal:
         mask = "causal" if query.shape[2] <= key.shape[2] else "causal_top_left"
-    return colreduce(query, key, reduction, mask=mask, scale=scale, out_dtype=query.dtype)
+    return colreduce(query, key, cast(Reduction, reduction), mask=mask, scale=scale,
+                     out_dtype=query.dtype)

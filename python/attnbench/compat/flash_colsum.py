@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attnbench.operators import colreduce
+from attnbench.operators import Mask, colreduce
 
 __all__ = ["flash_colsum"]
 
@@ -48,7 +48,7 @@ def flash_colsum(query: Tensor, key: Tensor, scale: float | None = None, is_caus
     if not is_causal and queries != keys:
         raise ValueError("query and key must have the same shape where is_causal is not set, not "
                          f"{tuple(query.shape)} and {tuple(key.shape)}")
-    mask = "none"
+    mask: Mask = "none"
     if is_causal:
         mask = "causal" if queries <= keys else "causal_top_left"
     half = query.dtype == torch.float16

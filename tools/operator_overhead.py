@@ -1,0 +1,55 @@
+"""What one call of the operator costs the host, in us: on a GPU without waiting for it, beside a call
+that enqueues one kernel; everywhere without any device, on meta tensors: Python, dispatch and checks.
+
+    PYTHONPATH=python python3 tools/operator_overhead.py [--calls 200] [--rounds 50]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+import attnbench
+
+
+def median_us(call: Callable[[], object], calls: int, rounds: int, wait: bool) -> float:
+    """Median over the rounds of the mean time of a call; a round ends before the GPU is waited for."""
+    samples = []
+    for _ in range(rounds + 1):
+        begin = time.perf_counter()
+        for _ in range(calls):
+            call()
+        samples.append(1e6 * (time.perf_counter() - begin) / calls)
+        if wait:
+            torch.cuda.synchronize()
+    return statistics.median(samples[1:])
+
+
+@torch.inference_mode()
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--calls", type=int, default=200, help="a round; fewer than a GPU queues")
+    parser.add_argument("--rounds", type=int, default=50)
+    args = parser.parse_args()
+    for device in ("meta", "cuda") if torch.cuda.is_available() else ("meta",):
+        q = torch.zeros(1, 32, 64, 128, dtype=torch.float16, device=device)
+        k = torch.zeros(1, 32, 256, 128, dtype=torch.float16, device=device)
+        out = torch.empty(1, 32, 256, device=device)
+        operator = torch.ops.attnbench.colreduce.default
+        rows: dict[str, Callable[[], object]] = {
+            "attnbench.colreduce": lambda: attnbench.colreduce(q, k, "mean", mask="causal"),
+            "the operator itself": lambda: operator(q, k, "mean", mask="causal"),
+            "torch.empty": lambda: torch.empty(1, 32, 256, device=device),
+            "one kernel, out.zero_()": lambda: out.zero_(),
+        }
+        for name, call in rows.items():
+            us = median_us(call, args.calls, args.rounds, device == "cuda")
+            print(f"{device:<5} {name:<24} {us:8.2f} us")
+
+
+if __name__ == "__main__":
+    main()
