@@ -85,17 +85,17 @@ class Workers {
 /// One process at work. What it learns for the next is in `measured` and `known`.
 class Worker {
  public:
-  Worker(Child& child, Arm first, double timeout_s, ArmsMeasured& measured, Json& known)
+  Worker(Child& child, double timeout_s, ArmsMeasured& measured, Json& known)
       : child_(child), timeout_s_(timeout_s), measured_(measured), known_(known) {
     const bool settles = measured.flags.count(std::string(kClockUnsteady)) == 0;
-    child_.send(line_of({{"first", name_of(first)}, {"settles", settles}, {"known", known}}));
+    child_.send(line_of({{"settles", settles}, {"known", known}}));
     const Json hello = receive_from(child_, timeout_s_);
     if (!hello.contains("ready")) take_rows(hello);
   }
 
-  Block next() {
+  Block next(Arm first) {
     if (!since_) since_ = Clock::now();
-    child_.send("block");
+    child_.send(fmt::format("block {}", name_of(first)));
     return block_from_json(receive_from(child_, timeout_s_));
   }
   bool brief() const {
@@ -148,10 +148,9 @@ ArmsMeasured measure_arms(const Arms& arms,
   Json known = Json::object();
   try {
     Workers workers(options, worker_arguments(arms, machine, options), level.processes);
-    const OpenProcess open = [&](Arm first) {
-      auto worker =
-          std::make_shared<Worker>(workers.next(), first, options.timeout_s, measured, known);
-      return BlockProcess{.next = [worker] { return worker->next(); },
+    const OpenProcess open = [&] {
+      auto worker = std::make_shared<Worker>(workers.next(), options.timeout_s, measured, known);
+      return BlockProcess{.next = [worker](Arm first) { return worker->next(first); },
                           .close = [worker] { worker->close(); },
                           .brief = [worker] { return worker->brief(); }};
     };

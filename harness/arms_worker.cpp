@@ -1,8 +1,8 @@
 // The worker's side: one process, both arms, blocks on request. Its lines of JSON:
-//   {"started": true}                                          when it may be told to begin
-//   <- {"first": arm, "settles": the clock may, "known": ...}  begin
-//   {"ready": true}                                            warm; then a block for every "block"
-//   {"a": row, "b": row, "flags": [...], "known": ...}         the end
+//   {"started": true}                                   when it may be told to begin
+//   <- {"settles": the clock may, "known": ...}         begin
+//   {"ready": true}                                     warm; then a block for every "block A", "block B"
+//   {"a": row, "b": row, "flags": [...], "known": ...}  the end
 // "known" is what earlier processes of the cell found right: by cell, {"hash", "check"}.
 #include <chrono>
 #include <optional>
@@ -97,7 +97,6 @@ Json work_on_blocks(const Arms& arms,
                     const Json& begin,
                     const std::optional<Nvml>& nvml,
                     const std::function<void(const Json&)>& answer) {
-  const Arm first = begin.at("first") == name_of(Arm::kA) ? Arm::kA : Arm::kB;
   Runner runner(machine,
                 {.seed = options.seed, .cell_limit_s = options.cell_limit_s, .call = options.call},
                 std::nullopt);
@@ -113,8 +112,10 @@ Json work_on_blocks(const Arms& arms,
       return hardware_slowdown(reasons);
     };
     answer({{"ready", true}});
-    while (Parent::receive() == "block") {
-      const auto take = [&](Arm arm) { return (arm == Arm::kA ? a : b).group(flags); };
+    const auto take = [&](Arm arm) { return (arm == Arm::kA ? a : b).group(flags); };
+    for (auto word = Parent::receive(); word == "block A" || word == "block B";
+         word = Parent::receive()) {
+      const Arm first = word == "block A" ? Arm::kA : Arm::kB;
       answer(to_json(measure_steady_block(take, first, slowed_down, flags)));
     }
   };

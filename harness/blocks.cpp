@@ -54,6 +54,15 @@ std::optional<double> log_clock_ratio(const Block& block) {
   return std::log(sum[1] / sum[0]);
 }
 
+std::vector<double> pair_means(const ProcessBlocks& blocks, double (*number)(const Block&)) {
+  std::vector<double> means;
+  for (std::size_t i = 0; i < blocks.size(); i += 2) {
+    const double one = number(blocks[i]);
+    means.push_back(i + 1 < blocks.size() ? (one + number(blocks[i + 1])) / 2 : one);
+  }
+  return means;
+}
+
 std::vector<double> samples_of(const std::vector<ProcessBlocks>& processes, Arm arm) {
   std::vector<double> samples;
   for (const ProcessBlocks& blocks : processes) {

@@ -1,5 +1,6 @@
-// The unit of a comparison: a block of 20 samples in the order A x5 B x5 B x5 A x5, so that a drift
-// that is linear over the block falls out of it.
+// The unit of a comparison: two blocks of 20 samples. A block has the order A x5 B x5 B x5 A x5, so that
+// a drift that is linear over the block falls out of it; the second starts with the other arm, so that
+// whatever depends on a sample's place in its block falls out of the pair.
 #pragma once
 
 #include <array>
@@ -57,8 +58,11 @@ double log_ratio(const Block& block);
 /// log(clock_B / clock_A), from the mean clocks of the arms; empty where a clock is unknown.
 std::optional<double> log_clock_ratio(const Block& block);
 
-/// What the blocks of one fresh process gave, in order.
+/// What the blocks of one fresh process gave, in order: pairs that start with either arm.
 using ProcessBlocks = std::vector<Block>;
+
+/// Means of a number of each block over pairs; a last block without a partner counts alone.
+std::vector<double> pair_means(const ProcessBlocks& blocks, double (*number)(const Block&));
 
 /// The arm's samples in all these processes.
 std::vector<double> samples_of(const std::vector<ProcessBlocks>& processes, Arm arm);

@@ -16,21 +16,17 @@ using LogRatios = std::vector<std::vector<double>>;
 
 LogRatios time_ratios(const std::vector<ProcessBlocks>& processes) {
   LogRatios ratios;
-  for (const ProcessBlocks& blocks : processes) {
-    ratios.emplace_back();
-    for (const Block& block : blocks) ratios.back().push_back(log_ratio(block));
-  }
+  for (const ProcessBlocks& blocks : processes) ratios.push_back(pair_means(blocks, log_ratio));
   return ratios;
 }
 
 /// Cycles are time times clock. Every clock is known.
 LogRatios cycle_ratios(const std::vector<ProcessBlocks>& processes) {
   LogRatios ratios;
-  for (const ProcessBlocks& blocks : processes) {
-    ratios.emplace_back();
-    for (const Block& block : blocks)
-      ratios.back().push_back(log_ratio(block) + log_clock_ratio(block).value());
-  }
+  const auto cycles = [](const Block& block) {
+    return log_ratio(block) + log_clock_ratio(block).value();
+  };
+  for (const ProcessBlocks& blocks : processes) ratios.push_back(pair_means(blocks, cycles));
   return ratios;
 }
 

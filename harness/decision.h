@@ -23,6 +23,7 @@ struct Level {
 };
 inline constexpr Level kProvisional{"provisional", 1, 12, 0.01};
 inline constexpr Level kClaim{"claim", 5, 8, 0.005};
+static_assert(kProvisional.blocks % 2 == 0 && kClaim.blocks % 2 == 0, "blocks come in pairs");
 
 inline constexpr double kConfidence = 0.99;         // of every interval
 inline constexpr double kPreciseHalfWidth = 0.005;  // no more blocks are needed
@@ -36,8 +37,8 @@ constexpr std::string_view name_of(Verdict verdict) {
   return kNames[static_cast<std::size_t>(verdict)];
 }
 
-/// log(t_B / t_A) with its uncertainty: the larger of the intervals over blocks and over process
-/// means. One process has the first alone.
+/// log(t_B / t_A) with its uncertainty: the larger of the intervals over pairs of blocks and over
+/// process means. One process has the first alone.
 struct Estimate {
   double log_ratio = 0;
   double half_width = std::numeric_limits<double>::infinity();
@@ -46,7 +47,7 @@ struct Estimate {
   std::vector<double> process_means{};  ///< of log ratios
 };
 
-/// From the log ratios of the blocks, one list a process. Needs one block or more in each.
+/// From the log ratios of the pairs of blocks, one list a process. Needs one or more in each.
 Estimate estimate(const std::vector<std::vector<double>>& log_ratios);
 
 /// The verdict on an estimate when differences below `delta` (0.005: half a percent) count as none.

@@ -8,10 +8,10 @@
 
 namespace attn {
 
-/// A fresh process that holds both arms. `next` measures a block, `close` ends the process; both
-/// throw when the process fails.
+/// A fresh process that holds both arms. `next` measures a block that starts with this arm, `close`
+/// ends the process; both throw when the process fails.
 struct BlockProcess {
-  std::function<Block()> next;
+  std::function<Block(Arm first)> next;
   std::function<void()> close;
   /// Whether its blocks have taken so little time that more of them are next to free; empty: no.
   std::function<bool()> brief{};
@@ -19,7 +19,7 @@ struct BlockProcess {
 /// Short cells have wide blocks: their processes take this many times the least number.
 inline constexpr std::size_t kBriefBlocks = 4;
 
-using OpenProcess = std::function<BlockProcess(Arm first)>;
+using OpenProcess = std::function<BlockProcess()>;
 
 struct Gathered {
   std::vector<ProcessBlocks> processes;  ///< none is empty
@@ -31,8 +31,10 @@ using OutOfTime = std::function<bool(bool enough)>;
 
 /// Measures the level's minimum, and kBriefBlocks times as many blocks in a process that is brief; then
 /// goes on (with blocks in a level of one process, else with processes) until the half-width is at most
-/// kPreciseHalfWidth, or kMostBlocks are there. `out_of_time` ends it anywhere. The size of the
-/// difference plays no part. Every process starts with the other arm.
+/// kPreciseHalfWidth, or kMostBlocks are there. `out_of_time` ends it after any pair of blocks, but for
+/// a process beyond the minimum, which is finished: a shorter one would weigh as much as the others. The
+/// size of the difference plays no part. Every process, and every block of a pair, starts with the other
+/// arm.
 Gathered gather(const Level& level, const OpenProcess& open, const OutOfTime& out_of_time);
 
 }  // namespace attn

@@ -1,4 +1,4 @@
-"""Rewrites README's tables, between `<!-- table:NAME begin -->` and `end`, from rows."""
+"""Rewrites the documents' tables, between `<!-- table:NAME begin -->` and `end`, from rows."""
 
 from __future__ import annotations
 
@@ -189,6 +189,7 @@ TABLES: dict[str, Callable[[Rows], str]] = {
     "depth": depth,
     "environment": environment,
 }
+DOCUMENTS = [command.ROOT / "README.md", command.ROOT / "impls/attnres/README.md"]
 
 
 def rewrite(text: str, rows: Rows) -> tuple[str, list[str]]:
@@ -214,28 +215,31 @@ def rewrite(text: str, rows: Rows) -> tuple[str, list[str]]:
 def main(argv: Sequence[str] | None = None) -> int:
     """1 with --check when README is not up to date, 2 with a sentence when it cannot be."""
     options = command.parser(__doc__)
-    options.add_argument("--readme", type=Path, default=command.ROOT / "README.md")
+    options.add_argument("--readme", type=Path, nargs="+", default=DOCUMENTS,
+                         help="files whose tables are to be filled")
     options.add_argument("--check", action="store_true", help="write nothing, compare")
     args = options.parse_args(argv)
+    status = 0
     try:
-        text = args.readme.read_text(encoding="utf-8")
         rows = latest(args.results, args.device, args.mix)
         command.say_left_out(rows, args.device)
-        filled, left = rewrite(text, rows)
-        for sentence in left:
-            print(sentence)
-        if filled != text and args.check:
-            print(f"{args.readme.name} is not up to date: run plots/readme_tables.py")
-            return 1
-        if filled != text:
-            args.readme.write_text(filled, encoding="utf-8")
-            print(f"rewrote the tables of {args.readme.name}")
+        for document in args.readme:
+            text = document.read_text(encoding="utf-8")
+            filled, left = rewrite(text, rows)
+            for sentence in left:
+                print(sentence)
+            if filled != text and args.check:
+                print(f"{document} is not up to date: run plots/readme_tables.py")
+                status = 1
+            elif filled != text:
+                document.write_text(filled, encoding="utf-8")
+                print(f"rewrote the tables of {document}")
     except NoRows as reason:
         print(f"left every table as it is: {reason}")
     except (RowError, OSError) as error:
         print(f"readme_tables: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status
 
 
 if __name__ == "__main__":

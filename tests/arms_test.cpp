@@ -40,7 +40,7 @@ class ArmsTest : public testing::Test {
     std::ofstream(path)
         << "#!/bin/sh\necho >>" << directory_ << "/starts\necho '{\"started\":true}'\n"
         << "read -r begin || exit 0\necho \"$begin\" >>" << directory_ << "/begins\nblock='"
-        << to_json(block).dump() << "'\n"
+        << to_json(block).dump() << "'\narms=" << directory_ << "/arms\n"
         << R"sh(row() { printf '{"backend":"%s","status":"%s","reason":"why"}' $1 $2; }
 rows() {
   printf '{"a":%s,"b":%s,"flags":["%s"],"known":{"a":{"hash":7}}}\n' "$(row a $1)" "$(row b $2)" \
@@ -71,7 +71,7 @@ rows() {
 
   static constexpr const char* kHonest =
       "echo '{\"ready\":true}'\n"
-      "while read word && [ $word = block ]; do echo \"$block\"; done\n";
+      "while read word arm && [ $word = block ]; do echo $arm >>$arms; echo \"$block\"; done\n";
 
   std::string directory_;
   std::unique_ptr<Arms> arms_;
@@ -87,12 +87,20 @@ TEST_F(ArmsTest, AnHonestWorkerGivesBlocksRowsAndFlags) {
   EXPECT_EQ(measured.flags, std::set<std::string>{"ungated"});
 }
 
-TEST_F(ArmsTest, AClaimStartsFreshWorkersThatFlipTheArm) {
+TEST_F(ArmsTest, AClaimStartsFreshWorkersAndFlipsTheArm) {
   const ArmsMeasured measured = measure(std::string(kHonest) + "rows OK OK", kClaim);
   EXPECT_EQ(measured.gathered.processes.size(), kClaim.processes);
-  std::string firsts;
-  for (const Json& begin : begins()) firsts += begin["first"];
-  EXPECT_EQ(firsts, "ABABA");
+  std::ifstream asked(directory_ + "/arms");
+  std::string process;
+  for (std::size_t i = 0; i < kClaim.processes; ++i) {
+    process.clear();
+    for (std::size_t block = 0; block < measured.gathered.processes[i].size(); ++block) {
+      std::string arm;
+      asked >> arm;
+      process += arm;
+    }
+    EXPECT_EQ(process.substr(0, kClaim.blocks), i % 2 == 0 ? "ABABABAB" : "BABABABA");
+  }
 }
 
 TEST_F(ArmsTest, AClaimsWorkersStartTogetherAndBeginOneByOne) {

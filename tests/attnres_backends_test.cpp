@@ -3,9 +3,14 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "reference/attnres_merge/contract.h"
+#include "reference/attnres_merge_bwd/contract.h"
+#include "reference/attnres_mix/contract.h"
+#include "reference/attnres_mix_bwd/contract.h"
 #include "reference/attnres_phase1/contract.h"
 #include "reference/attnres_phase1_bwd/contract.h"
 #include "tests/op_case.h"
@@ -13,21 +18,34 @@
 namespace attn {
 namespace {
 
+using attnres::OutputNorm;
+
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
-/// Calls check(backend, machine) for the operator's backends that run on this machine.
+/// Calls check(backend, machine) for the operator's backends that run on this machine and take p.
 template <class Op, class Check>
-void on_every_backend(Check&& check) {
+void on_every_backend(Check&& check, const typename Op::Problem& p = {}) {
   const Machine machine = find_machine(/*want_gpu=*/true);
   int ran = 0;
   for (const BackendSlot<Op>& slot : Op::backends()) {
     if (!slot.backend) continue;
     if (slot.backend->info.memory == MemorySpace::kDevice && !machine.gpu) continue;
+    if (!slot.backend->supports(p, machine.device_for(slot.backend->info))) continue;
     SCOPED_TRACE(std::string(slot.id));
     check(*slot.backend, machine);
     ++ran;
   }
   EXPECT_GE(ran, 2) << "the CPU's backends are in every build";
+}
+
+/// A problem of an operator whose output may have a norm.
+template <class Op>
+typename Op::Problem normed(OutputNorm norm, std::int64_t T, std::int64_t D) {
+  typename Op::Problem p;
+  p.T = T;
+  p.D = D;
+  p.norm = norm;
+  return p;
 }
 
 template <class Problem>
@@ -56,6 +74,53 @@ TEST(AttnResBackends, OneSourceGivesItsQueriesNoGradient) {
     c.run(backend, machine);
     for (const double x : c.values("dwt")) ASSERT_EQ(x, 0);
   });
+}
+
+TEST(AttnResBackends, AMixOfOneSourceIsThatSource) {
+  auto p = normed<AttnResMix>(OutputNorm::kOff, 5, 72);
+  p.N = 1;
+  on_every_backend<AttnResMix>([&](const auto& backend, const Machine& machine) {
+    OpCase<AttnResMix> c(p);
+    c.run(backend, machine);
+    EXPECT_EQ(c.values("out"), c.values("v", 0));
+  });
+  for (const OutputNorm norm : {OutputNorm::kOff, OutputNorm::kInstead, OutputNorm::kBoth}) {
+    auto q = normed<AttnResMixBwd>(norm, 5, 72);
+    q.N = 1;
+    on_every_backend<AttnResMixBwd>(
+        [&](const auto& backend, const Machine& machine) {
+          OpCase<AttnResMixBwd> c(q);
+          c.run(backend, machine);
+          for (const double x : c.values("dwt")) ASSERT_EQ(x, 0);
+        },
+        q);
+  }
+}
+
+TEST(AttnResBackends, ANanStaysInItsTokenThroughANorm) {
+  const auto expect_one = [](const std::vector<double>& values) {
+    for (std::size_t i = 0; i < values.size(); ++i)
+      ASSERT_EQ(std::isnan(values[i]), i / 40 == 4) << i;
+  };
+  const auto mix = normed<AttnResMix>(OutputNorm::kInstead, 7, 40);
+  on_every_backend<AttnResMix>(
+      [&](const auto& backend, const Machine& machine) {
+        OpCase<AttnResMix> c(mix);
+        c.set("v", 1, 4 * 40 + 3, kNan);
+        c.run(backend, machine);
+        expect_one(c.values("normed"));
+      },
+      mix);
+  const auto merge = normed<AttnResMergeBwd>(OutputNorm::kBoth, 7, 40);
+  on_every_backend<AttnResMergeBwd>(
+      [&](const auto& backend, const Machine& machine) {
+        OpCase<AttnResMergeBwd> c(merge);
+        c.set("dnormed", -1, 4 * 40 + 3, kNan);
+        c.run(backend, machine);
+        expect_one(c.values("dread"));
+        expect_one(c.values("dpartial"));
+      },
+      merge);
 }
 
 TEST(AttnResBackends, ANanStaysInItsToken) {
@@ -103,6 +168,73 @@ TEST(AttnResBackends, AMergeOfDistantLogitsTakesOneSide) {
       for (const double lse : c.values("lse")) EXPECT_TRUE(std::isfinite(lse));
     }
   });
+}
+
+/// On the host, where a test may choose where tensors lie.
+TEST(AttnResBackends, TheReadsGradientMayTakeItsPlace) {
+  const Machine machine = find_machine(/*want_gpu=*/false);
+  for (const BackendSlot<AttnResMergeBwd>& slot : AttnResMergeBwd::backends()) {
+    if (!slot.backend || slot.backend->info.memory == MemorySpace::kDevice) continue;
+    AttnResMergeBwd::Problem p;
+    p.T = 7;
+    p.D = 40;
+    p.dpartial = attnres::Store::kAdd;
+    OpCase<AttnResMergeBwd> apart(p);
+    OpCase<AttnResMergeBwd> in_place(p);
+    apart.run(*slot.backend, machine);
+    AttnResMergeBwd::Tensors tensors = in_place.tensors();
+    tensors.dread = tensors.read;
+    std::vector<std::byte> workspace(
+        slot.backend->workspace_bytes ? slot.backend->workspace_bytes(p, machine.cpu) : 0);
+    slot.backend->plan(p, tensors, {workspace.data(), workspace.size()}, machine.cpu).enqueue({});
+    EXPECT_EQ(in_place.values("read"), apart.values("dread")) << slot.id;
+    for (const char* name : {"dpartial", "dz", "dwt"})
+      EXPECT_EQ(in_place.values(name), apart.values(name)) << slot.id << " " << name;
+  }
+}
+
+/// Gradients that add up over tokens, after a run with so many threads.
+template <class Op>
+std::vector<double> sums(const Backend<Op>& backend,
+                         Machine machine,
+                         const typename Op::Problem& p,
+                         int threads) {
+  machine.cpu.threads = threads;
+  OpCase<Op> c(p);
+  c.run(backend, machine);
+  std::vector<double> all = c.values("dwt");
+  const std::vector<double> weight = c.values("dgamma");
+  all.insert(all.end(), weight.begin(), weight.end());
+  return all;
+}
+
+TEST(AttnResBackends, SumsOverTokensDoNotDependOnTheThreads) {
+  const auto expect_same = []<class Op>(std::type_identity<Op>) {
+    const auto p = normed<Op>(OutputNorm::kBoth, 1030, 24);
+    on_every_backend<Op>(
+        [&](const auto& backend, const Machine& machine) {
+          if (!backend.info.deterministic) return;
+          const std::vector<double> one = sums<Op>(backend, machine, p, 1);
+          EXPECT_EQ(sums<Op>(backend, machine, p, 3), one);
+          EXPECT_EQ(sums<Op>(backend, machine, p, 3), one);
+        },
+        p);
+  };
+  expect_same(std::type_identity<AttnResMergeBwd>{});
+  expect_same(std::type_identity<AttnResMixBwd>{});
+}
+
+TEST(AttnResBackends, NoTokensLeaveGradientsOfWeightsOfZeros) {
+  const auto expect_zeros = []<class Op>(std::type_identity<Op>) {
+    const auto p = normed<Op>(OutputNorm::kInstead, 0, 24);
+    on_every_backend<Op>(
+        [&](const auto& backend, const Machine& machine) {
+          for (const double x : sums<Op>(backend, machine, p, 1)) ASSERT_EQ(x, 0);
+        },
+        p);
+  };
+  expect_zeros(std::type_identity<AttnResMergeBwd>{});
+  expect_zeros(std::type_identity<AttnResMixBwd>{});
 }
 
 TEST(AttnResBackends, NoTokensLeaveAGradientOfZeros) {

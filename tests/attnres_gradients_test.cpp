@@ -11,46 +11,13 @@
 #include "reference/attnres_merge_bwd/contract.h"
 #include "reference/attnres_phase1/contract.h"
 #include "reference/attnres_phase1_bwd/contract.h"
+#include "tests/central_differences.h"
 #include "tests/op_case.h"
 
 namespace attn {
 namespace {
 
 using attnres::Option;
-
-constexpr float kStep = 0x1p-14f;
-constexpr double kDifferencing = 0x1p-23;  // what the step leaves of the third derivative
-constexpr double kExact = 0x1p-44;         // fp64 on both sides
-
-/// fp32 throughout: inputs are exact, and fp64 oracles see what a test writes.
-template <class Problem>
-Problem small(std::int64_t D) {
-  Problem p;
-  p.B = 2;
-  p.T = 2;
-  p.D = D;
-  p.dtype = DType::kF32;
-  return p;
-}
-
-double inner(const std::vector<double>& a, const double* b) {
-  return std::inner_product(a.begin(), a.end(), b, 0.0);
-}
-
-/// d loss / d (one input element), by a step to both sides.
-template <class Case, class Loss>
-double difference(
-    Case& c, std::string_view name, std::int64_t plane, std::int64_t at, Loss&& loss) {
-  const float centre = c.get(name, plane, at);
-  c.set(name, plane, at, centre + kStep);
-  const double above = loss(c);
-  const double upper = c.get(name, plane, at);
-  c.set(name, plane, at, centre - kStep);
-  const double below = loss(c);
-  const double lower = c.get(name, plane, at);
-  c.set(name, plane, at, centre);
-  return (above - below) / (upper - lower);
-}
 
 TEST(AttnResGradients, Phase1MatchesCentralDifferences) {
   auto p = small<AttnResPhase1Bwd::Problem>(5);
@@ -168,10 +135,7 @@ TEST(AttnResLaws, TheGradientsOfTwoPhasesAreThoseOfOneRead) {
   const auto merge = merge_bwd.oracle();
 
   OpCase<AttnResPhase1Bwd> older_bwd(problem(TwoPhases::kN - 1));
-  const auto part = [&](std::size_t output) {
-    return std::vector<double>(merge.value.begin() + merge.begin(output),
-                               merge.value.begin() + merge.outputs[output].end);
-  };
+  const auto part = [&](std::size_t output) { return output_of(merge, output); };
   older_bwd.set_all("dout", -1, part(1));
   older_bwd.set_all("dlse", -1, part(2));
   const auto phase1 = older_bwd.oracle();

@@ -45,6 +45,17 @@ TEST(Blocks, AGeometricDriftFallsOut) {
     EXPECT_NEAR(log_ratio(measure_block(timer(drifting, 1), first)), 0, 1e-12);
 }
 
+TEST(Blocks, WhatDependsOnThePlaceFallsOutOfAPair) {
+  const auto place = [](int n) { return 1000 * (1 + 0.02 * std::sin(7.0 * (n % 20) * (n % 20))); };
+  const Block one = measure_block(timer(place, 1.25), Arm::kA);
+  const Block two = measure_block(timer(place, 1.25), Arm::kB);
+  EXPECT_GT(std::abs(log_ratio(one) - std::log(1.25)), 0.001);
+  const std::vector<double> means = pair_means({one, two, one}, log_ratio);
+  ASSERT_EQ(means.size(), 2u);
+  EXPECT_NEAR(means[0], std::log(1.25), 1e-12);
+  EXPECT_EQ(means[1], log_ratio(one)) << "without a partner";
+}
+
 TEST(Blocks, FewOutliersDoNotMatter) {
   const auto rarely_slow = [](int n) { return n % 7 == 3 ? 9000.0 : 1000.0; };
   EXPECT_EQ(log_ratio(measure_block(timer(rarely_slow, 1), Arm::kA)), 0);

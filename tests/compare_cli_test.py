@@ -56,6 +56,8 @@ class Online(Compare):
             # The ratio again, from the kept samples alone.
             logs = [self.log_ratio(block) for block in row["runs"][0]]
             self.assertAlmostEqual(math.exp(statistics.mean(logs)), row["ratio"], places=9)
+            self.assertEqual([block["first"] for block in row["runs"][0]],
+                             ["A", "B"] * (len(logs) // 2))
             self.assertLess(row["ci99"][0], row["ratio"])
             self.assertGreater(row["ci99"][1], row["ratio"])
         self.validate()
@@ -86,8 +88,9 @@ class Online(Compare):
     def test_a_claim_has_fresh_processes_that_flip_the_starting_arm(self) -> None:
         self.compare(SLOW, QUICK, "--M", "16", "--level", "claim", seconds=12)
         (row,) = [row for row in self.records("compare") if not row["control"]]
-        firsts = [{block["first"] for block in run} for run in row["runs"]]
-        self.assertEqual(firsts, [{"AB"[i % 2]} for i in range(len(firsts))])
+        firsts = ["".join(block["first"] for block in run) for run in row["runs"]]
+        for i, found in enumerate(firsts):
+            self.assertEqual(found, ("AB" if i % 2 == 0 else "BA") * (len(found) // 2))
         self.assertGreater(len(firsts), 1)
         if sum(len(run) >= 8 for run in row["runs"]) < 5:  # a very slow machine
             self.assertEqual(row["reason"], "the time budget ended before 5 x 8 blocks")
@@ -179,7 +182,8 @@ class Online(Compare):
                      "--calibrate")
 
     def test_nothing_is_resumed_from_a_session_that_was_killed(self) -> None:
-        words = [BINARY, "compare", SLOW, QUICK, *SMALL, "--out", "out", "--M", "1:20:+1"]
+        words = [BINARY, "compare", SLOW, QUICK, *SMALL, "--out", "out", "--M", "1:20:+1",
+                 "--cell-seconds", "2"]
         process = subprocess.Popen(words, cwd=self.root, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
         for _ in range(600):

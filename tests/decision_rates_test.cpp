@@ -23,13 +23,14 @@ struct Scene {
   Noise noise;
 };
 
-const std::array<Scene, 8> kScenes = {{
+const std::array<Scene, 9> kScenes = {{
     {"white 1 %", {}},
     {"AR(1) 0.9", {.correlated = 0.01, .memory = 0.9}},
     {"AR(1) 0.99", {.correlated = 0.02, .memory = 0.99}},
     {"outliers 5 %", {.outliers = 0.05}},
     {"ramp 10 %", {.ramp = 0.1}},
     {"step 3 %", {.step = 0.03}},
+    {"place 1 %", {.place = 0.01}},
     {"processes 0.1 %", {.processes = 0.001}},
     {"processes 0.7 %", {.processes = 0.007}},
 }};
@@ -38,14 +39,8 @@ const std::array<Scene, 8> kScenes = {{
 Verdict session(const Level& level, const Noise& noise, double ratio, std::uint64_t seed) {
   const int samples = static_cast<int>(level.blocks) * 4 * kGroupSamples;
   std::uint64_t process = 0;
-  const OpenProcess open = [&](Arm first) {
-    auto timer = std::make_shared<FakeTimer>(noise, ratio, 1000 * seed + process++, samples);
-    return BlockProcess{.next =
-                            [timer, first] {
-                              return measure_block([&](Arm arm) { return timer->group(arm); },
-                                                   first);
-                            },
-                        .close = [] {}};
+  const OpenProcess open = [&] {
+    return process_of(std::make_shared<FakeTimer>(noise, ratio, 1000 * seed + process++, samples));
   };
   int patience = 400;  // calls of the clock
   const Gathered gathered = gather(level, open, [&](bool) { return --patience < 0; });
@@ -123,6 +118,9 @@ TEST(DecisionRates, PowerAtOnePercent) {
 TEST(DecisionRates, EqualArmsAreSameWhereProcessesAgree) {
   EXPECT_GE(share(kClaim, {.white = 0.003}, 1, Verdict::kSame), kPower);
   EXPECT_GE(share(kProvisional, {.white = 0.003}, 1, Verdict::kSame), kPower);
+  const Noise place{.white = 0.003, .place = 0.01};
+  EXPECT_GE(share(kClaim, place, 1, Verdict::kSame), kPower) << "a sample's place is no difference";
+  EXPECT_GE(share(kProvisional, place, 1, Verdict::kSame), kPower);
 }
 
 TEST(DecisionRates, DriftDoesNotCostTheTruth) {

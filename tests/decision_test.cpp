@@ -81,7 +81,8 @@ std::vector<ProcessBlocks> measured(const Noise& noise, double ratio, const Leve
     const Arm first = p % 2 == 0 ? Arm::kA : Arm::kB;
     processes.emplace_back();
     for (std::size_t b = 0; b < level.blocks; ++b)
-      processes.back().push_back(measure_block([&](Arm arm) { return timer.group(arm); }, first));
+      processes.back().push_back(measure_block([&](Arm arm) { return timer.group(arm); },
+                                               b % 2 == 0 ? first : other(first)));
   }
   return processes;
 }

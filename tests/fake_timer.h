@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <random>
 
 #include "harness/gather.h"
@@ -19,6 +20,7 @@ struct Noise {
   double step = 0;         ///< once a process, at a random sample
   double processes = 0;    ///< of a process's own ratio between the arms, from its memory layout
   double clock_share = 0;  ///< of A's clock that B is missing
+  double place = 0;        ///< of the middle half of every 20 samples
 };
 
 /// The samples of one process of one session.
@@ -38,6 +40,7 @@ class FakeTimer {
     double log_time = std::log(1e5) + (arm == Arm::kB ? log_ratio_ : 0) + noise_.white * normal() +
                       state_ + noise_.ramp * taken_ / samples_;
     if (taken_ >= step_at_) log_time += noise_.step;
+    if (taken_ % 20 >= 5 && taken_ % 20 < 15) log_time += noise_.place;
     if (uniform_(generator_) < noise_.outliers) log_time += std::log(1.5);
     ++taken_;
     return std::exp(log_time);
@@ -62,5 +65,14 @@ class FakeTimer {
   int step_at_;
   int taken_ = 0;
 };
+
+/// A process whose samples this timer takes.
+inline BlockProcess process_of(const std::shared_ptr<FakeTimer>& timer) {
+  return {.next =
+              [timer](Arm first) {
+                return measure_block([&](Arm arm) { return timer->group(arm); }, first);
+              },
+          .close = [] {}};
+}
 
 }  // namespace attn

@@ -1,4 +1,4 @@
-// The stop rule: minimum, precision, budget, fresh processes that flip the starting arm.
+// The stop rule: minimum, precision, budget, fresh processes and blocks that flip the starting arm.
 #include "harness/gather.h"
 
 #include <gtest/gtest.h>
@@ -13,23 +13,23 @@ namespace attn {
 namespace {
 
 struct Log {
-  std::string firsts;
+  std::string firsts;  ///< starting arms, processes parted by blanks
   int opened = 0;
   int closed = 0;
 };
 
 OpenProcess processes(const Noise& noise, double ratio, Log& log) {
-  return [noise, ratio, &log](Arm first) {
+  return [noise, ratio, &log] {
     EXPECT_EQ(log.opened, log.closed) << "one process at a time";
-    log.firsts += name_of(first);
-    auto timer =
-        std::make_shared<FakeTimer>(noise, ratio, static_cast<std::uint64_t>(log.opened++), 160);
-    return BlockProcess{.next =
-                            [timer, first] {
-                              return measure_block([&](Arm arm) { return timer->group(arm); },
-                                                   first);
-                            },
-                        .close = [&log] { ++log.closed; }};
+    if (log.opened > 0) log.firsts += ' ';
+    BlockProcess process = process_of(
+        std::make_shared<FakeTimer>(noise, ratio, static_cast<std::uint64_t>(log.opened++), 160));
+    process.next = [&log, next = process.next](Arm first) {
+      log.firsts += name_of(first);
+      return next(first);
+    };
+    process.close = [&log] { ++log.closed; };
+    return process;
   };
 }
 
@@ -39,7 +39,7 @@ TEST(Gather, AQuietMachineNeedsTheMinimumOnly) {
   Log log;
   const Gathered claim = gather(kClaim, processes({.white = 0.001}, 1, log), never);
   EXPECT_TRUE(claim.precise);
-  EXPECT_EQ(log.firsts, "ABABA");
+  EXPECT_EQ(log.firsts, "ABABABAB BABABABA ABABABAB BABABABA ABABABAB");
   EXPECT_EQ(log.closed, 5);
   for (const ProcessBlocks& blocks : claim.processes) EXPECT_EQ(blocks.size(), 8u);
 
@@ -87,6 +87,19 @@ TEST(Gather, TheBudgetEndsItAnywhereAndClosesTheProcess) {
   }
 }
 
+TEST(Gather, AProcessBeyondTheMinimumIsFinished) {
+  for (int patience = 0; patience < 100; patience += 3) {
+    Log log;
+    int left = patience;
+    const Gathered cut =
+        gather(kClaim, processes({.processes = 0.05}, 1, log), [&](bool) { return --left < 0; });
+    for (std::size_t i = 0; i < cut.processes.size(); ++i) {
+      EXPECT_EQ(cut.processes[i].size() % 2, 0u) << "blocks come in pairs";
+      if (i >= kClaim.processes) EXPECT_EQ(cut.processes[i].size(), kClaim.blocks);
+    }
+  }
+}
+
 TEST(Gather, WhoeverAsksForTheTimeKnowsWhetherTheMinimumIsThere) {
   Log log;
   const Gathered cut =
@@ -100,8 +113,8 @@ TEST(Gather, ABriefProcessTakesMoreBlocks) {
   Log log;
   const OpenProcess open = processes({.white = 0.001}, 1, log);
   int asked = 0;
-  const OpenProcess brief = [&](Arm first) {
-    BlockProcess process = open(first);
+  const OpenProcess brief = [&] {
+    BlockProcess process = open();
     process.brief = [&] { return ++asked > 0; };
     return process;
   };
@@ -132,8 +145,8 @@ TEST(Gather, AProcessThatStartedTooLateIsNoProcess) {
 }
 
 TEST(Gather, AFailingProcessIsAnErrorNotAMeasurement) {
-  const OpenProcess failing = [](Arm) {
-    return BlockProcess{.next = []() -> Block { throw std::runtime_error("bang"); },
+  const OpenProcess failing = [] {
+    return BlockProcess{.next = [](Arm) -> Block { throw std::runtime_error("bang"); },
                         .close = [] {}};
   };
   EXPECT_THROW(gather(kClaim, failing, never), std::runtime_error);

@@ -69,11 +69,13 @@ def is_below(path: str, *folders: str) -> bool:
 
 
 def is_contract(header: str) -> bool:
-    return re.fullmatch(r"reference/\w+/contract\.h", header) is not None
+    """gradients.h is what the contracts of a family's backwards share."""
+    return re.fullmatch(r"reference/\w+/(contract|gradients)\.h", header) is not None
 
 
 def family_of(operator: str) -> str:
-    """Operators whose names begin alike share a folder: attnres_merge and attnres_phase1 attnres."""
+    """Operators whose names begin alike share a folder, attnres_merge and attnres_phase1 attnres, and
+    their backends may call each other's operators by their contracts."""
     return operator.split("_")[0]
 
 
@@ -106,8 +108,8 @@ def project_header_allowed(path: Path, header: str) -> bool:
         family = family_of(operator)
         return (is_below(header, f"impls/{operator}", f"impls/{family}", "impls/common",
                          "impls/arch", "harness/core")
-                or header in (f"reference/{operator}/contract.h",
-                              f"reference/{family}/contract.h", "reference/attention_mask.h"))
+                or (is_contract(header) and family_of(header.split("/")[1]) == family)
+                or header == "reference/attention_mask.h")
     return False
 
 
@@ -251,6 +253,7 @@ class RulesBite(unittest.TestCase):
         "reference/attention_mask.h": "// Masks.\n#pragma once\n",
         "reference/op/contract.h": '// Contract.\n#pragma once\n'
                                    '#include "harness/core/backend.h"\n',
+        "reference/op/gradients.h": "// Shared contract.\n#pragma once\n",
         "reference/op/oracle.h": "// Oracle.\n#pragma once\n",
         "reference/op/oracle_cuda.cu": "// Oracle.\n#include <cuda_runtime_api.h>\n",
         "reference/other/contract.h": "// Contract.\n#pragma once\n",
@@ -259,6 +262,8 @@ class RulesBite(unittest.TestCase):
         "impls/op/rows.cuh": "// Rows.\n#pragma once\n",
         "impls/op_bwd/rows.cuh": '// Rows.\n#pragma once\n#include "impls/op/rows.cuh"\n'
                                  '#include "reference/op/contract.h"\n',
+        "impls/op_bwd/row.h": '// A row.\n#pragma once\n#include "reference/op/gradients.h"\n',
+        "impls/op/calls.h": '// Calls.\n#pragma once\n#include "reference/op_bwd/contract.h"\n',
         "impls/arch/mma.cuh": "// One instruction.\n#pragma once\n#include <cuda_fp16.h>\n",
         "impls/arch/sm90/tma.cuh": "// One instruction.\n#pragma once\n#include <cuda.h>\n",
         "impls/common/warp.cuh": '// Sums.\n#pragma once\n#include "impls/arch/mma.cuh"\n',
@@ -328,6 +333,7 @@ class RulesBite(unittest.TestCase):
             ("impls/op/x.cuh", '"impls/op_bwd/rows.cuh"'),
             ("impls/op_fwd/x.cuh", '"impls/op_bwd/rows.cuh"'),
             ("impls/op_bwd/x.cuh", '"reference/op/oracle.h"'),
+            ("impls/op_bwd/x.cuh", '"reference/other/contract.h"'),
             ("reference/op/x.h", '"reference/op_bwd/contract.h"'),
             ("impls/op/x.cu", '"../../reference/op/contract.h"'),
             ("examples/x.cpp", '"impls/common/warp.cuh"'),

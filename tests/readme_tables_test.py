@@ -163,6 +163,19 @@ class Tables(unittest.TestCase):
         self.read()
         self.assertEqual(self.main("--check")[0], 1)
 
+    def test_every_document_is_filled_and_checked(self) -> None:
+        self.read()
+        other = self.folder / "ladder.md"
+        self.readme.write_text(section("readme-summary"))
+        self.assertEqual(self.main()[0], 0)
+        other.write_text(section("readme-latency"))
+        code, said = self.main(str(other), "--check")
+        self.assertEqual(code, 1)
+        self.assertIn("ladder.md is not up to date", said)
+        self.assertNotIn("README.md is not", said)
+        self.assertEqual(self.main(str(other))[0], 0)
+        self.assertEqual(self.main(str(other), "--check"), (0, ""))
+
     def test_sections_without_rows_are_left(self) -> None:
         body = section("matrix", "kept\n")
         self.readme.write_text(body)

@@ -9,6 +9,7 @@
 
 #include "harness/core/backend.h"
 #include "harness/core/cuda_check.h"
+#include "impls/attnres/shared_limit.cuh"
 
 namespace attn::attnres {
 
@@ -29,8 +30,7 @@ ClusterLaunch bulk_launch(void (*kernel)(Arguments),
                           const Arguments& arguments,
                           const ClusterShape& shape,
                           std::int64_t most) {
-  CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  static_cast<int>(shape.shared_bytes)));
+  raise_shared_limit(kernel, shape.shared_bytes);
   const auto ranks = static_cast<unsigned>(shape.ranks);
   const auto launch_config = [=](std::int64_t clusters, cudaLaunchAttribute& attribute) {
     attribute.id = cudaLaunchAttributeClusterDimension;

@@ -3,6 +3,11 @@
 
 namespace attn::attnres {
 
+std::vector<TensorView> present(std::vector<TensorView> views) {
+  std::erase_if(views, [](const TensorView& view) { return !view.data; });
+  return views;
+}
+
 void store_reference(const Reference& reference, std::span<const TensorView> outputs) {
   std::size_t next = 0;
   for (const TensorView& output : outputs) {

@@ -2,10 +2,14 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "reference/attnres/contract.h"
 
 namespace attn::attnres {
+
+/// Those of an operator's tensors that a problem has.
+std::vector<TensorView> present(std::vector<TensorView> views);
 
 /// The written tensors, dense, in the order of tensor_specs.
 void store_reference(const Reference& reference, std::span<const TensorView> outputs);

@@ -72,7 +72,8 @@ float softmax(float* logits, std::int64_t N) {
   return largest + std::log(sum);
 }
 
-void load_sources(const Planes& planes, const ReadProblem& p, std::int64_t t, float* v, float* r) {
+void load_sources(
+    const Planes& planes, const SourceProblem& p, std::int64_t t, float* v, float* r) {
   for (std::int64_t n = 0; n < p.N; ++n) {
     float* row = v + n * p.D;
     widen_row(row, element(planes.data[static_cast<std::size_t>(n)], p.dtype, t * planes.stride),
@@ -82,8 +83,20 @@ void load_sources(const Planes& planes, const ReadProblem& p, std::int64_t t, fl
 }
 
 void logits(
-    const float* query, const float* v, const float* r, const ReadProblem& p, float* logits) {
+    const float* query, const float* v, const float* r, const SourceProblem& p, float* logits) {
   for (std::int64_t n = 0; n < p.N; ++n) logits[n] = r[n] * dot(query, v + n * p.D, p.D);
+}
+
+void mix_rows(const float* weights, const float* v, const SourceProblem& p, float* mixed) {
+  std::fill_n(mixed, p.D, 0.0f);
+  for (std::int64_t n = 0; n < p.N; ++n) add_scaled(mixed, weights[n], v + n * p.D, p.D);
+}
+
+void add_update(float* b, const void* update, void* sum, DType dtype, std::int64_t D) {
+  for (std::int64_t d = 0; d < D; ++d) {
+    store_element(sum, dtype, d, b[d] + load_element(update, dtype, d));
+    b[d] = load_element(sum, dtype, d);
+  }
 }
 
 std::int64_t chunk_count(std::int64_t tokens) {

@@ -28,10 +28,14 @@ float reciprocal_rms(const float* v, std::int64_t D, double eps);
 float softmax(float* logits, std::int64_t N);
 
 /// Loads the N sources of token t into v [N, D] and their reciprocal RMS into r [N].
-void load_sources(const Planes& planes, const ReadProblem& p, std::int64_t t, float* v, float* r);
+void load_sources(const Planes& planes, const SourceProblem& p, std::int64_t t, float* v, float* r);
 /// The logits [N] of one query against the sources v [N, D].
 void logits(
-    const float* query, const float* v, const float* r, const ReadProblem& p, float* logits);
+    const float* query, const float* v, const float* r, const SourceProblem& p, float* logits);
+/// mixed [D] = the sum of weights[n] v[n].
+void mix_rows(const float* weights, const float* v, const SourceProblem& p, float* mixed);
+/// b + update in fp32, rounded to `sum` and read back into b.
+void add_update(float* b, const void* update, void* sum, DType dtype, std::int64_t D);
 
 /// Tokens are cut into chunks that do not depend on the threads, so that sums over them do not either.
 inline constexpr std::int64_t kTokensPerChunk = 16;

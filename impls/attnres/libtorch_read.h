@@ -31,12 +31,17 @@ struct TorchRead {
   at::Tensor p;       ///< [tokens, S, N]
 };
 
-/// Tokens [first, first + count) under the queries wt [S, D] in fp32.
-TorchRead torch_read(const Planes& planes,
-                     const ReadProblem& p,
-                     const at::Tensor& wt,
-                     std::int64_t first,
-                     std::int64_t count,
-                     MemorySpace space);
+/// The sources of tokens [first, first + count): [tokens, N, D] in fp32.
+at::Tensor torch_sources(const Planes& planes,
+                         const SourceProblem& p,
+                         std::int64_t first,
+                         std::int64_t count,
+                         MemorySpace space);
+
+/// The read of those by the queries wt [S, D] in fp32.
+TorchRead torch_read(at::Tensor v, const at::Tensor& wt, double eps);
+
+/// b + update, rounded to `sum` and read back in fp32.
+at::Tensor torch_sum(const at::Tensor& b, const at::Tensor& update, const at::Tensor& sum);
 
 }  // namespace attn::attnres

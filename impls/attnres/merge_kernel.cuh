@@ -9,7 +9,6 @@
 #include "harness/core/backend.h"
 #include "harness/core/cuda_check.h"
 #include "impls/attnres/columns.cuh"
-#include "impls/attnres/output_norm.cuh"
 #include "impls/attnres/team.cuh"
 #include "impls/attnres/two_weights.h"
 #include "reference/attnres/contract.h"
@@ -138,7 +137,7 @@ struct MergeWeights : TwoWeights {
 
 __device__ inline MergeWeights merge_weights(
     float squares, float product, float z, int D, float eps) {
-  const float r = reciprocal_rms(squares, D, eps);
+  const float r = 1.0f / sqrtf(squares / static_cast<float>(D) + eps);
   const float l = r * product;
   return {two_weights(z, l), r, l};
 }

@@ -78,7 +78,7 @@ bool has_vector_rows(const void* data, std::int64_t stride, std::int64_t D, DTyp
   return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && stride % width == 0 && D % 8 == 0;
 }
 
-bool has_vector_rows(const Planes& planes, const ReadProblem& p) {
+bool has_vector_rows(const Planes& planes, const SourceProblem& p) {
   for (std::int64_t n = 0; n < p.N; ++n) {
     if (!has_vector_rows(planes.data[static_cast<std::size_t>(n)], planes.stride, p.D,
                          planes.dtype))

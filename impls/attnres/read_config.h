@@ -61,7 +61,7 @@ std::string describe(const ReadConfig& config, const std::string& table);
 
 /// Whether rows of D elements, `stride` apart, are whole vectors at every token.
 bool has_vector_rows(const void* data, std::int64_t stride, std::int64_t D, DType dtype);
-bool has_vector_rows(const Planes& planes, const ReadProblem& p);
+bool has_vector_rows(const Planes& planes, const SourceProblem& p);
 inline bool has_vector_rows(const TensorView& view) {
   return has_vector_rows(view.data, view.shape[3], view.shape[3], view.dtype);
 }

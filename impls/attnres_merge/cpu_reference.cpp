@@ -11,17 +11,14 @@ using Tensors = AttnResMerge::Tensors;
 
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
-std::vector<TensorView> outputs(const Problem& p, const Tensors& t) {
-  std::vector<TensorView> views = {t.out};
-  if (p.lse == attnres::Option::kOn) views.push_back(t.lse);
-  if (p.update == attnres::Option::kOn) views.push_back(t.sum);
-  return views;
+std::vector<TensorView> outputs(const Tensors& t) {
+  return attnres::present({t.out, t.normed, t.lse, t.sum});
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
   Launch launch;
   launch.enqueue = [p, t](Stream) {
-    attnres::store_reference(AttnResMerge::oracle(p, t), outputs(p, t));
+    attnres::store_reference(AttnResMerge::oracle(p, t), outputs(t));
   };
   return launch;
 }

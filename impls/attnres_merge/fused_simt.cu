@@ -114,7 +114,10 @@ struct Kernel {
   static auto value() { return merge_kernel<T, U, kRows, kGroups>; }
 };
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
+Support supports(const Problem& p, const DeviceInfo&) {
+  if (p.has_norm()) return Support::no("norm must be off");
+  return Support::yes();
+}
 
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
   const std::int64_t groups = attnres::column_groups(p.D);

@@ -11,14 +11,14 @@ using Tensors = AttnResMergeBwd::Tensors;
 
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
-std::vector<TensorView> outputs(const Problem&, const Tensors& t) {
-  return {t.dpartial, t.dread, t.dz, t.dwt};
+std::vector<TensorView> outputs(const Tensors& t) {
+  return attnres::present({t.dpartial, t.dread, t.dz, t.dwt, t.dgamma});
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
   Launch launch;
   launch.enqueue = [p, t](Stream) {
-    attnres::store_reference(AttnResMergeBwd::oracle(p, t), outputs(p, t));
+    attnres::store_reference(AttnResMergeBwd::oracle(p, t), outputs(t));
   };
   return launch;
 }

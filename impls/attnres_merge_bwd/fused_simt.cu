@@ -122,7 +122,10 @@ struct Kernel {
   static auto value() { return merge_bwd_kernel<T, U, kRows, kGroups>; }
 };
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
+Support supports(const Problem& p, const DeviceInfo&) {
+  if (p.has_norm()) return Support::no("norm must be off");
+  return Support::yes();
+}
 
 /// A share of the query's gradient for every CTA that can be on the device.
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {

@@ -7,7 +7,6 @@
 // Limit      the 4 N S D FLOP of a token, beside N + S rows of traffic.
 // Rounding   fp32, one rounding of each output.
 // Source     reference/attnres/README.md.
-#include <algorithm>
 #include <cstdint>
 
 #include "impls/attnres/cpu_rows.h"
@@ -44,8 +43,7 @@ void read_token(const Problem& p,
     attnres::logits(queries + s * p.D, v, r, p, weights);
     const std::int64_t token = s * p.tokens() + t;
     static_cast<float*>(tensors.lse.data)[token] = attnres::softmax(weights, p.N);
-    std::fill_n(mixed, p.D, 0.0f);
-    for (std::int64_t n = 0; n < p.N; ++n) attnres::add_scaled(mixed, weights[n], v + n * p.D, p.D);
+    attnres::mix_rows(weights, v, p, mixed);
     attnres::store_row(attnres::element(tensors.out.data, p.out_type(), token * p.D), p.out_type(),
                        mixed, p.D, attnres::Store::kWrite);
   }

@@ -25,7 +25,8 @@ void read_all(const Problem& p, const Tensors& t, MemorySpace space) {
   const std::int64_t chunk = attnres::torch_chunk(p, p.N + p.S);
   for (std::int64_t first = 0; first < p.tokens(); first += chunk) {
     const std::int64_t count = std::min(chunk, p.tokens() - first);
-    const attnres::TorchRead read = attnres::torch_read(t.v, p, wt, first, count, space);
+    const attnres::TorchRead read =
+        attnres::torch_read(attnres::torch_sources(t.v, p, first, count, space), wt, p.eps);
     out.narrow(1, first, count).copy_(at::matmul(read.p, read.v).transpose(0, 1));
     lse.narrow(1, first, count).copy_(read.lse.t().unsqueeze(-1));
   }

@@ -9,7 +9,7 @@
 // Source     PyTorch's documented operators; the formulas of reference/attnres/README.md.
 #include <algorithm>
 
-#include "impls/attnres/libtorch_read.h"
+#include "impls/attnres/libtorch_read_backward.h"
 #include "reference/attnres_phase1_bwd/contract.h"
 
 namespace attn::attnres_phase1_bwd {
@@ -18,55 +18,19 @@ namespace {
 using Problem = AttnResPhase1Bwd::Problem;
 using Tensors = AttnResPhase1Bwd::Tensors;
 
-/// Gradients of the logits [tokens, S, N].
-at::Tensor logit_gradients(const Problem& p,
-                           const Tensors& t,
-                           const attnres::TorchRead& read,
-                           const at::Tensor& dout,
-                           std::int64_t first,
-                           MemorySpace space) {
-  const at::Tensor c = at::matmul(dout, read.v.transpose(1, 2));
-  // Of one source the output is the source: no rounding may leave its logit a gradient.
-  at::Tensor g =
-      p.N == 1 ? at::zeros_like(c) : c - (read.p * c).sum(at::IntArrayRef{-1}, /*keepdim=*/true);
-  if (p.dlse == attnres::Option::kOn)
-    g = g + attnres::token_rows(t.dlse, space, p).narrow(1, first, dout.size(0)).transpose(0, 1);
-  return read.p * g;
-}
-
-void store_sources(const Problem& p,
-                   const Tensors& t,
-                   const at::Tensor& dv,
-                   std::int64_t first,
-                   MemorySpace space) {
-  for (std::int64_t n = 0; n < p.N; ++n) {
-    const at::Tensor plane = wrap(t.dv.view(n, p), space)[0][0].narrow(0, first, dv.size(0));
-    const at::Tensor own = dv.select(1, n);
-    plane.copy_(p.adds_to(n) ? plane.to(at::kFloat) + own : own);
-  }
-}
-
 void backward(const Problem& p, const Tensors& t, MemorySpace space) {
   const at::Tensor wt = wrap(t.wt, space)[0][0].to(at::kFloat);
-  const at::Tensor dwt = wrap(t.dwt, space)[0][0];
-  if (p.dwt == attnres::Store::kWrite) dwt.zero_();
+  attnres::clear_written(t.dwt, p.dwt, space);
   const std::int64_t chunk = attnres::torch_chunk(p, 3 * p.N + p.S);
   for (std::int64_t first = 0; first < p.tokens(); first += chunk) {
     const std::int64_t count = std::min(chunk, p.tokens() - first);
-    const attnres::TorchRead read = attnres::torch_read(t.v, p, wt, first, count, space);
+    const attnres::TorchRead read =
+        attnres::torch_read(attnres::torch_sources(t.v, p, first, count, space), wt, p.eps);
     const at::Tensor dout = attnres::token_rows(t.dout, space, p)
                                 .narrow(1, first, count)
                                 .transpose(0, 1)
                                 .to(at::kFloat);
-    const at::Tensor g = logit_gradients(p, t, read, dout, first, space);
-    const at::Tensor gr = g * read.r.unsqueeze(1);
-    const at::Tensor k =
-        (g * read.logits).sum(at::IntArrayRef{1}) * read.r.square() / static_cast<double>(p.D);
-    const at::Tensor dv = at::matmul(read.p.transpose(1, 2), dout) +
-                          at::matmul(gr.transpose(1, 2), wt) - k.unsqueeze(-1) * read.v;
-    store_sources(p, t, dv, first, space);
-    dwt.add_(at::matmul(gr.transpose(0, 1).reshape({p.S, count * p.N}),
-                        read.v.reshape({count * p.N, p.D})));
+    attnres::torch_read_backward(p, t, read, wt, dout, first, space);
   }
 }
 

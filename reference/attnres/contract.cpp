@@ -14,6 +14,13 @@ DType resolve(TypeChoice choice, DType automatic) {
   return static_cast<DType>(static_cast<int>(choice) - 1);
 }
 
+ReadProblem one_query(const SourceProblem& p) {
+  ReadProblem read;
+  static_cast<SourceProblem&>(read) = p;
+  read.S = 1;
+  return read;
+}
+
 TensorView Planes::view(std::int64_t n, const PlaneProblem& p) const {
   return {data[static_cast<std::size_t>(n)], dtype, {1, 1, p.tokens(), p.D}, {0, 0, stride, 1}};
 }
@@ -32,7 +39,7 @@ TensorSpec dense(std::string_view name,
           .storage_elements = planes * p.tokens() * width};
 }
 
-TensorSpec source_plane(const ReadProblem& p) {
+TensorSpec source_plane(const SourceProblem& p) {
   TensorSpec plane = dense("v", TensorRole::kKey, p.dtype, 1, p, p.D);
   const std::int64_t stride = p.source_stride();
   plane.strides = {p.tokens() * stride, p.T * stride, stride, 1};
@@ -72,7 +79,7 @@ TensorSpec norm_weight_gradient(const TokenProblem& p, Store store) {
   return spec;
 }
 
-void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const ReadProblem& p) {
+void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const SourceProblem& p) {
   if (p.sources == Sources::kList) {
     for (std::int64_t n = 0; n < p.N; ++n) {
       plane.plane = n;
@@ -88,7 +95,7 @@ void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const ReadP
 
 Planes bind_planes(std::span<const TensorSpec> specs,
                    std::span<void* const> storage,
-                   const ReadProblem& p,
+                   const SourceProblem& p,
                    std::size_t& first) {
   Planes planes{.stride = specs[first].strides[2], .dtype = specs[first].dtype};
   for (std::int64_t n = 0; n < p.N; ++n) {
@@ -101,6 +108,16 @@ Planes bind_planes(std::span<const TensorSpec> specs,
   }
   first += p.sources == Sources::kList ? static_cast<std::size_t>(p.N) : 1;
   return planes;
+}
+
+void append_specs(std::vector<TensorSpec>& specs, const std::vector<BoundSpec>& tensors) {
+  for (const BoundSpec& tensor : tensors) specs.push_back(tensor.spec);
+}
+
+void bind_specs(const std::vector<BoundSpec>& tensors,
+                std::span<void* const> storage,
+                std::size_t& first) {
+  for (const BoundSpec& tensor : tensors) *tensor.view = tensor.spec.bind(storage[first++]);
 }
 
 Support validate_planes(const PlaneProblem& p) {
@@ -118,13 +135,17 @@ Support validate_tokens(const TokenProblem& p) {
   return Support::yes();
 }
 
-Support validate_read(const ReadProblem& p) {
+Support validate_sources(const SourceProblem& p) {
   if (Support tokens = validate_tokens(p); !tokens) return tokens;
   if (p.N < 1 || p.N > kMaxSources) return Support::no("N must be between 1 and 128");
-  if (p.S < 1 || p.S > kMaxQueries) return Support::no("S must be between 1 and 64");
   if (p.source_stride() < p.D || p.source_stride() > 2 * kMaxWidth)
     return Support::no("token_stride must be 0 or between D and 32768");
   return Support::yes();
+}
+
+Support validate_read(const ReadProblem& p) {
+  if (p.S < 1 || p.S > kMaxQueries) return Support::no("S must be between 1 and 64");
+  return validate_sources(p);
 }
 
 Support validate_norm(const NormFields& p) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "harness/core/operator_adapter.h"
@@ -81,6 +82,7 @@ struct NormFields {
 
   bool has_norm() const { return norm != OutputNorm::kOff; }
   bool has_out() const { return norm != OutputNorm::kInstead; }
+  std::int64_t rows() const { return norm == OutputNorm::kBoth ? 2 : 1; }  ///< written a token
 };
 
 template <class Self, class Visitor>
@@ -90,20 +92,36 @@ void visit_norm(Self& self, Visitor&& visit) {
   visit.real("norm_eps", "added to the mean square of the output", self.norm_eps);
 }
 
-/// S queries read N sources.
-struct ReadProblem : TokenProblem {
+/// Of backwards through it.
+template <class Self, class Visitor>
+void visit_norm_gradient(Self& self, Visitor&& visit) {
+  visit.choice("dgamma", "the gradient of the norm's weight is written or added", self.dgamma,
+               kStoreNames);
+}
+
+/// N sources, to be read.
+struct SourceProblem : TokenProblem {
   std::int64_t N = 4;  ///< sources
-  std::int64_t S = 8;  ///< queries
   Sources sources = Sources::kList;
   std::int64_t token_stride = 0;  ///< elements between tokens of a source; 0: D
 
   std::int64_t source_stride() const { return token_stride == 0 ? D : token_stride; }
 };
 
+/// S queries read N sources.
+struct ReadProblem : SourceProblem {
+  std::int64_t S = 8;  ///< queries
+};
+
+/// The read of one query.
+ReadProblem one_query(const SourceProblem& p);
+
+/// The fields of an operator that reads sources, by as many queries as there are where it has several.
 template <class Self, class Visitor>
 void visit_read(Self& self, Visitor&& visit) {
   visit.size("N", "sources", self.N);
-  visit.size("S", "queries", self.S);
+  if constexpr (std::is_base_of_v<ReadProblem, std::remove_const_t<Self>>)
+    visit.size("S", "queries", self.S);
   visit_sizes(self, visit);
   visit_types(self, visit);
   visit.choice("sources", "a list of planes, or one tensor", self.sources, kSourcesNames);
@@ -128,7 +146,7 @@ TensorSpec dense(std::string_view name,
                  const PlaneProblem& p,
                  std::int64_t width);
 /// One source plane [B, T, D] whose tokens are p.source_stride() apart.
-TensorSpec source_plane(const ReadProblem& p);
+TensorSpec source_plane(const SourceProblem& p);
 /// The queries [S, D], scaled by a power of two so that logits have the size of 1.
 TensorSpec queries(const TokenProblem& p, std::int64_t S);
 /// The queries' gradient [S, D] in fp32.
@@ -137,15 +155,27 @@ TensorSpec query_gradient(const TokenProblem& p, std::int64_t S, Store store);
 TensorSpec norm_weight(const TokenProblem& p);
 TensorSpec norm_weight_gradient(const TokenProblem& p, Store store);
 /// Appends N planes [B, T, D], one tensor or N of them.
-void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const ReadProblem& p);
+void append_planes(std::vector<TensorSpec>& specs, TensorSpec plane, const SourceProblem& p);
 /// The planes that append_planes has specified at `first`, and moves `first` behind them.
 Planes bind_planes(std::span<const TensorSpec> specs,
                    std::span<void* const> storage,
-                   const ReadProblem& p,
+                   const SourceProblem& p,
                    std::size_t& first);
+
+/// One dense tensor, and where bind puts its view.
+struct BoundSpec {
+  TensorSpec spec;
+  TensorView* view;
+};
+void append_specs(std::vector<TensorSpec>& specs, const std::vector<BoundSpec>& tensors);
+/// Binds them to the storage from `first` on, and moves `first` behind them.
+void bind_specs(const std::vector<BoundSpec>& tensors,
+                std::span<void* const> storage,
+                std::size_t& first);
 
 Support validate_planes(const PlaneProblem& p);
 Support validate_tokens(const TokenProblem& p);
+Support validate_sources(const SourceProblem& p);
 Support validate_read(const ReadProblem& p);
 Support validate_norm(const NormFields& p);
 

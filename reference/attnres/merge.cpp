@@ -25,6 +25,16 @@ Dot mixed(const PairWeights& weights, double x, double y) {
               kSmallest * (std::abs(y) + std::abs(x))};
 }
 
+BoundedRow mixed(const PairWeights& weights, const Row& x, const Row& y) {
+  BoundedRow row;
+  for (std::size_t d = 0; d < x.size(); ++d) {
+    const Dot one = mixed(weights, x[d], y[d]);
+    row.value.push_back(one.value);
+    row.error.push_back(one.error);
+  }
+  return row;
+}
+
 Dot share(const PairWeights& weights, double own, double dout) {
   return {own * dout, (weights.error * (1 - own) + 8 * kRoundoff) * std::abs(own * dout) +
                           kSmallest * std::abs(dout)};

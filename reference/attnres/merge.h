@@ -19,6 +19,8 @@ PairWeights pair_weights(double z, double l);
 
 /// other x + a y
 Dot mixed(const PairWeights& weights, double x, double y);
+/// A row of it.
+BoundedRow mixed(const PairWeights& weights, const Row& x, const Row& y);
 /// What a dout element gives to the side of weight `own`: own dout.
 Dot share(const PairWeights& weights, double own, double dout);
 

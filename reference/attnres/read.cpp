@@ -43,7 +43,7 @@ Logit logit(const Row& query, const Row& v, double r) {
   return {r * product.value, r * product.error + kSumError * std::abs(r * product.value)};
 }
 
-TokenSources load_sources(const Planes& planes, const ReadProblem& p, std::int64_t t) {
+TokenSources load_sources(const Planes& planes, const SourceProblem& p, std::int64_t t) {
   TokenSources sources;
   for (std::int64_t n = 0; n < p.N; ++n) {
     sources.v.push_back(load_row(planes.view(n, p), 0, 0, t));
@@ -95,10 +95,22 @@ LogitGradient logit_gradient(const Weights& weights, const std::vector<Dot>& c, 
   return gradient;
 }
 
+void TokenOutputs::row(const Row& value, const Row& error) {
+  const std::size_t first =
+      reference_.begin(index_++) + static_cast<std::size_t>(t_) * value.size();
+  for (std::size_t i = 0; i < value.size(); ++i) reference_.set(first + i, value[i], error[i]);
+}
+
 void QuerySum::add(double contribution, double error) {
   value += contribution;
   drift += error * error;
   square += contribution * contribution;
+}
+
+void QuerySum::add(const QuerySum& other) {
+  value += other.value;
+  drift += other.drift;
+  square += other.square;
 }
 
 double QuerySum::error(std::int64_t tokens) const {

@@ -24,6 +24,12 @@ Row load_row(const TensorView& view, std::int64_t plane, std::int64_t b, std::in
 /// All rows of a matrix.
 std::vector<Row> load_rows(const TensorView& view);
 
+/// A row and how far from it fp32 may be.
+struct BoundedRow {
+  Row value;
+  Row error;
+};
+
 /// An inner product and how far from it fp32 may be.
 struct Dot {
   double value = 0;
@@ -46,7 +52,7 @@ struct TokenSources {
   std::vector<Row> v;     ///< [N, D]
   std::vector<double> r;  ///< [N]
 };
-TokenSources load_sources(const Planes& planes, const ReadProblem& p, std::int64_t t);
+TokenSources load_sources(const Planes& planes, const SourceProblem& p, std::int64_t t);
 std::vector<Logit> logits(const Row& query, const TokenSources& sources);
 
 /// The softmax over depth of one query.
@@ -64,6 +70,20 @@ struct LogitGradient {
 };
 LogitGradient logit_gradient(const Weights& weights, const std::vector<Dot>& c, double d_lse);
 
+/// Stores what a token writes, output by output in the order of tensor_specs.
+class TokenOutputs {
+ public:
+  TokenOutputs(Reference& reference, std::int64_t t) : reference_(reference), t_(t) {}
+
+  /// The token's row of the next output.
+  void row(const Row& value, const Row& error);
+
+ private:
+  Reference& reference_;
+  std::int64_t t_;
+  std::size_t index_ = 0;
+};
+
 /// The gradient of a query at one column, summed over tokens.
 struct QuerySum {
   double value = 0;
@@ -71,6 +91,8 @@ struct QuerySum {
   double square = 0;  ///< squares of the contributions
 
   void add(double contribution, double error);
+  /// Of other tokens.
+  void add(const QuerySum& other);
   /// Errors of tokens are independent, and sums of fp32 numbers walk at random.
   double error(std::int64_t tokens) const;
 };

@@ -2,6 +2,9 @@
 // manages, and a correctness matrix.
 #pragma once
 
+#include <algorithm>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "reference/attnres/contract.h"
@@ -57,6 +60,52 @@ std::vector<Suite<Problem>> merge_suites() {
 template <class Problem>
 std::vector<Suite<Problem>> pair_suites() {
   return suites_of<Problem, PlaneProblem>(CaseFields::kPlanes);
+}
+
+/// Suites of an operator whose problem is a SourceProblem: cases that differ in S alone are left out.
+template <class Problem>
+std::vector<Suite<Problem>> source_suites() {
+  const auto id = [](const typename Suite<Problem>::Case& one) {
+    FieldLister fields;
+    Problem::fields(one.problem, fields);
+    std::string text = std::to_string(static_cast<int>(one.family));
+    for (const FieldValue& field : fields.values) text += ' ' + field.text;
+    return text;
+  };
+  std::vector<Suite<Problem>> suites = suites_of<Problem, SourceProblem>(CaseFields::kReads);
+  for (Suite<Problem>& suite : suites) {
+    std::set<std::string> seen;
+    std::erase_if(suite.cases, [&](const auto& one) { return !seen.insert(id(one)).second; });
+  }
+  return suites;
+}
+
+/// Adds every case of a suite once more with a norm of its output, of each kind in turn.
+template <class Cases>
+void append_norms(Cases& cases) {
+  for (std::size_t i = 0, count = cases.size(); i < count; ++i) {
+    auto normed = cases[i];
+    normed.problem.norm = i % 4 < 2 ? OutputNorm::kInstead : OutputNorm::kBoth;
+    if (i % 7 == 6) normed.problem.norm_eps = 0.5;
+    cases.push_back(normed);
+  }
+}
+
+/// Adds the gradients of some norms' weights to what is there.
+template <class Cases>
+void add_weight_gradients(Cases& cases) {
+  for (std::size_t i = 3; i < cases.size(); i += 4) {
+    if (cases[i].problem.has_norm()) cases[i].problem.dgamma = Store::kAdd;
+  }
+}
+
+/// Adds the one-shot read of the published shape, N = 5 and D = 2048, once more, with a change.
+template <class Cases, class Change>
+void append_headline(Cases& cases, Change&& change) {
+  auto headline =
+      *std::find_if(cases.begin(), cases.end(), [](const auto& one) { return one.problem.N == 5; });
+  change(headline.problem);
+  cases.push_back(headline);
 }
 
 }  // namespace attn::attnres

@@ -1,24 +1,39 @@
 // The merge in fp64, token by token.
 #include "reference/attnres/merge.h"
+#include "reference/attnres/mix.h"
 #include "reference/attnres_merge/contract.h"
 
 namespace attn {
 namespace {
 
 using attnres::Row;
+using Problem = AttnResMerge::Problem;
+using Tensors = AttnResMerge::Tensors;
 
-/// b + update, rounded to b's type as every backend rounds it.
-Row updated(const AttnResMerge::Problem& p, const AttnResMerge::Tensors& tensors, std::int64_t t) {
-  Row sum(static_cast<std::size_t>(p.D));
-  for (std::int64_t d = 0; d < p.D; ++d) {
-    const std::int64_t at = t * p.D + d;
-    const float exact = load_element(tensors.partial.data, p.dtype, at) +
-                        load_element(tensors.update.data, p.dtype, at);
-    float stored = 0;
-    store_element(&stored, p.dtype, 0, exact);
-    sum[static_cast<std::size_t>(d)] = load_element(&stored, p.dtype, 0);
+void merge_token(const Problem& p,
+                 const Tensors& tensors,
+                 const Row& query,
+                 const Row& gamma,
+                 std::int64_t t,
+                 attnres::Reference& reference) {
+  const auto row = [&](const TensorView& view) {
+    return attnres::load_row(view, 0, t / p.T, t % p.T);
+  };
+  const bool updates = p.update == attnres::Option::kOn;
+  const Row b = updates ? attnres::rounded_sum(row(tensors.partial), row(tensors.update), p.dtype)
+                        : row(tensors.partial);
+  const double z = load_element(tensors.z.data, DType::kF32, t);
+  const attnres::Merge merge = attnres::merge(query, b, z, p.eps);
+  const attnres::BoundedRow out = attnres::mixed(merge, row(tensors.read), b);
+  attnres::TokenOutputs outputs(reference, t);
+  if (p.has_out()) outputs.row(out.value, out.error);
+  if (p.has_norm()) {
+    const attnres::BoundedRow normed =
+        attnres::output_norm(attnres::store_row(out, p.out_type()), gamma, p.norm_eps);
+    outputs.row(normed.value, normed.error);
   }
-  return sum;
+  if (p.lse == attnres::Option::kOn) outputs.row({merge.lse}, {merge.error});
+  if (updates) outputs.row(b, Row(b.size(), 0.0));
 }
 
 }  // namespace
@@ -27,24 +42,9 @@ attnres::Reference AttnResMerge::oracle(const Problem& p, const Tensors& tensors
   const std::vector<TensorSpec> specs = tensor_specs(p);
   Reference reference(specs, specs.size());
   const Row query = attnres::load_row(tensors.wt, 0, 0, 0);
-  const bool updates = p.update == attnres::Option::kOn;
+  const Row gamma = p.has_norm() ? attnres::load_row(tensors.gamma, 0, 0, 0) : Row{};
 #pragma omp parallel for
-  for (std::int64_t t = 0; t < p.tokens(); ++t) {
-    const Row b =
-        updates ? updated(p, tensors, t) : attnres::load_row(tensors.partial, 0, t / p.T, t % p.T);
-    const Row read = attnres::load_row(tensors.read, 0, t / p.T, t % p.T);
-    const double z = load_element(tensors.z.data, DType::kF32, t);
-    const attnres::Merge merge = attnres::merge(query, b, z, p.eps);
-    const auto first = static_cast<std::size_t>(t * p.D);
-    const std::size_t sums = reference.begin(reference.outputs.size() - 1);
-    for (std::size_t d = 0; d < b.size(); ++d) {
-      const attnres::Dot out = attnres::mixed(merge, read[d], b[d]);
-      reference.set(first + d, out.value, out.error);
-      if (updates) reference.set(sums + first + d, b[d], 0);
-    }
-    if (p.lse == attnres::Option::kOn)
-      reference.set(reference.begin(1) + static_cast<std::size_t>(t), merge.lse, merge.error);
-  }
+  for (std::int64_t t = 0; t < p.tokens(); ++t) merge_token(p, tensors, query, gamma, t, reference);
   return reference;
 }
 

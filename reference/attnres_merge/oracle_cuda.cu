@@ -74,6 +74,7 @@ __global__ void __launch_bounds__(kOracleThreads) merge_element(const Job job, c
 }  // namespace
 
 std::optional<Reference> AttnResMerge::oracle_on_device(const Problem& p, const Tensors& tensors) {
+  if (p.has_norm()) return std::nullopt;
   const std::vector<TensorSpec> specs = tensor_specs(p);
   OwnedAnswer answer(specs, specs.size());
   const DeviceArray<Merge> merges(p.tokens());

@@ -5,48 +5,75 @@
 
 namespace attn {
 
+namespace {
+
 using attnres::Option;
 using attnres::Store;
+using Problem = AttnResMergeBwd::Problem;
+using Tensors = AttnResMergeBwd::Tensors;
 
-std::vector<TensorSpec> AttnResMergeBwd::tensor_specs(const Problem& p) {
+/// All tensors, in order, and where bind puts them.
+std::vector<attnres::BoundSpec> tensors_of(const Problem& p, Tensors& t) {
   using attnres::dense;
   const DType out = p.out_type();
-  std::vector<TensorSpec> specs = {dense("partial", TensorRole::kKey, p.dtype, 1, p, p.D),
-                                   attnres::queries(p, 1),
-                                   dense("read", TensorRole::kKey, out, 1, p, p.D),
-                                   dense("z", TensorRole::kQuery, DType::kF32, 1, p, 1),
-                                   dense("dout", TensorRole::kQuery, out, 1, p, p.D)};
-  if (p.dlse == Option::kOn)
-    specs.push_back(dense("dlse", TensorRole::kQuery, DType::kF32, 1, p, 1));
+  std::vector<attnres::BoundSpec> tensors = {
+      {dense("partial", TensorRole::kKey, p.dtype, 1, p, p.D), &t.partial},
+      {attnres::queries(p, 1), &t.wt},
+      {dense("read", TensorRole::kKey, out, 1, p, p.D), &t.read},
+      {dense("z", TensorRole::kQuery, DType::kF32, 1, p, 1), &t.z}};
+  const auto add = [&](bool wanted, const TensorSpec& spec, TensorView& view) {
+    if (wanted) tensors.push_back({spec, &view});
+  };
   const TensorRole role = p.dpartial == Store::kAdd ? TensorRole::kInOut : TensorRole::kOutput;
-  specs.push_back(dense("dpartial", role, p.grad_type(), 1, p, p.D));
-  specs.push_back(dense("dread", TensorRole::kOutput, out, 1, p, p.D));
-  specs.push_back(dense("dz", TensorRole::kOutput, DType::kF32, 1, p, 1));
-  specs.push_back(attnres::query_gradient(p, 1, p.dwt));
+  add(p.has_norm(), attnres::norm_weight(p), t.gamma);
+  add(p.has_out(), dense("dout", TensorRole::kQuery, out, 1, p, p.D), t.dout);
+  add(p.has_norm(), dense("dnormed", TensorRole::kQuery, out, 1, p, p.D), t.dnormed);
+  add(p.dlse == Option::kOn, dense("dlse", TensorRole::kQuery, DType::kF32, 1, p, 1), t.dlse);
+  add(true, dense("dpartial", role, p.grad_type(), 1, p, p.D), t.dpartial);
+  add(true, dense("dread", TensorRole::kOutput, out, 1, p, p.D), t.dread);
+  add(true, dense("dz", TensorRole::kOutput, DType::kF32, 1, p, 1), t.dz);
+  add(true, attnres::query_gradient(p, 1, p.dwt), t.dwt);
+  add(p.has_norm(), attnres::norm_weight_gradient(p, p.dgamma), t.dgamma);
+  return tensors;
+}
+
+}  // namespace
+
+Support AttnResMergeBwd::validate(const Problem& p) {
+  if (Support tokens = attnres::validate_tokens(p); !tokens) return tokens;
+  return attnres::validate_norm(p);
+}
+
+std::vector<TensorSpec> AttnResMergeBwd::tensor_specs(const Problem& p) {
+  std::vector<TensorSpec> specs;
+  Tensors unbound;
+  attnres::append_specs(specs, tensors_of(p, unbound));
   return specs;
 }
 
-AttnResMergeBwd::Tensors AttnResMergeBwd::bind(const Problem& p, std::span<void* const> storage) {
-  const std::vector<TensorSpec> specs = tensor_specs(p);
+Tensors AttnResMergeBwd::bind(const Problem& p, std::span<void* const> storage) {
   Tensors t;
-  std::vector<TensorView*> views = {&t.partial, &t.wt, &t.read, &t.z, &t.dout};
-  if (p.dlse == Option::kOn) views.push_back(&t.dlse);
-  for (TensorView* view : {&t.dpartial, &t.dread, &t.dz, &t.dwt}) views.push_back(view);
-  for (std::size_t i = 0; i < views.size(); ++i) *views[i] = specs[i].bind(storage[i]);
+  std::size_t next = 0;
+  attnres::bind_specs(tensors_of(p, t), storage, next);
   return t;
 }
 
 Work AttnResMergeBwd::work(const Problem& p) {
   const auto tokens = static_cast<double>(p.tokens());
-  return {.mma_flops = tokens * static_cast<double>(p.D) * 16,
+  // A column: the merge's, and with a norm the output again and itself.
+  const double flops = 16 + (p.has_norm() ? 15 : 0);
+  return {.mma_flops = tokens * static_cast<double>(p.D) * flops,
           .exponentials = tokens,
-          .bytes = attnres::plane_bytes(p, 1, p.dtype) + attnres::plane_bytes(p, 3, p.out_type()) +
+          .bytes = attnres::plane_bytes(p, 1, p.dtype) +
+                   attnres::plane_bytes(p, 2 + p.rows(), p.out_type()) +
                    attnres::plane_bytes(p, p.dpartial == Store::kAdd ? 2 : 1, p.grad_type()) +
                    attnres::scalar_bytes(p, p.dlse == Option::kOn ? 3 : 2) +
-                   attnres::query_bytes(p, 1) + attnres::query_gradient_bytes(p, 1, p.dwt)};
+                   attnres::query_bytes(p, p.has_norm() ? 2 : 1) +
+                   attnres::query_gradient_bytes(p, 1, p.dwt) +
+                   (p.has_norm() ? attnres::query_gradient_bytes(p, 1, p.dgamma) : 0)};
 }
 
-std::vector<Suite<AttnResMergeBwd::Problem>> AttnResMergeBwd::suites() {
+std::vector<Suite<Problem>> AttnResMergeBwd::suites() {
   std::vector<Suite<Problem>> suites = attnres::merge_suites<Problem>();
   auto& edge = suites.back().cases;
   for (std::size_t i = 0; i < edge.size(); ++i) {
@@ -56,6 +83,8 @@ std::vector<Suite<AttnResMergeBwd::Problem>> AttnResMergeBwd::suites() {
     if (i % 4 == 1) p.dwt = Store::kAdd;
     if (i % 5 == 4) p.grad_dtype = attnres::TypeChoice::kF32;
   }
+  attnres::append_norms(edge);
+  attnres::add_weight_gradients(edge);
   for (auto& one : suites.front().cases) one.problem.dpartial = Store::kAdd;  // as a network does
   return suites;
 }

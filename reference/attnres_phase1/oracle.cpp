@@ -1,8 +1,5 @@
 // Phase 1 in fp64, token by token.
-#include <algorithm>
-#include <cmath>
-
-#include "reference/attnres/read.h"
+#include "reference/attnres/mix.h"
 #include "reference/attnres_phase1/contract.h"
 
 namespace attn {
@@ -18,20 +15,12 @@ void read_token(const AttnResPhase1::Problem& p,
                 attnres::Reference& reference) {
   const attnres::TokenSources sources = attnres::load_sources(tensors.v, p, t);
   for (std::int64_t s = 0; s < p.S; ++s) {
-    const attnres::Weights weights =
-        attnres::softmax(attnres::logits(queries[static_cast<std::size_t>(s)], sources));
+    const attnres::Mix mix = attnres::mix(queries[static_cast<std::size_t>(s)], sources);
     const auto token = static_cast<std::size_t>(s * p.tokens() + t);
     const auto first = token * static_cast<std::size_t>(p.D);
-    for (std::size_t d = 0; d < static_cast<std::size_t>(p.D); ++d) {
-      double mixed = 0;
-      double magnitude = 0;
-      for (std::size_t n = 0; n < sources.v.size(); ++n) {
-        mixed += weights.p[n] * sources.v[n][d];
-        magnitude += weights.p[n] * std::abs(sources.v[n][d]);
-      }
-      reference.set(first + d, mixed, p.N == 1 ? 0 : 2 * weights.error * magnitude);
-    }
-    reference.set(reference.begin(1) + token, weights.lse, weights.error);
+    for (std::size_t d = 0; d < mix.out.value.size(); ++d)
+      reference.set(first + d, mix.out.value[d], mix.out.error[d]);
+    reference.set(reference.begin(1) + token, mix.weights.lse, mix.weights.error);
   }
 }
 

@@ -1,25 +1,13 @@
 // Tensors, work and suites of phase 1's backward.
 #include "reference/attnres_phase1_bwd/contract.h"
 
-#include <algorithm>
-
 #include "reference/attnres/suites.h"
 
 namespace attn {
 
-bool AttnResPhase1Bwd::Problem::adds_to(std::int64_t n) const {
-  return std::find(add_to.begin(), add_to.end(), n) != add_to.end();
-}
-
 Support AttnResPhase1Bwd::validate(const Problem& p) {
   if (Support read = attnres::validate_read(p); !read) return read;
-  for (const std::int64_t n : p.add_to) {
-    if (n < 0 || n >= p.N) return Support::no("add_to must name sources between 0 and N - 1");
-  }
-  if (p.sources == attnres::Sources::kStacked && !p.add_to.empty() &&
-      static_cast<std::int64_t>(p.add_to.size()) != p.N)
-    return Support::no("add_to must name all stacked sources or none");
-  return Support::yes();
+  return attnres::validate_gradients(p);
 }
 
 std::vector<TensorSpec> AttnResPhase1Bwd::tensor_specs(const Problem& p) {
@@ -29,12 +17,7 @@ std::vector<TensorSpec> AttnResPhase1Bwd::tensor_specs(const Problem& p) {
   specs.push_back(attnres::dense("dout", TensorRole::kQuery, p.out_type(), p.S, p, p.D));
   if (p.dlse == attnres::Option::kOn)
     specs.push_back(attnres::dense("dlse", TensorRole::kQuery, DType::kF32, p.S, p, 1));
-  const std::size_t first = specs.size();
-  attnres::append_planes(specs, attnres::dense("dv", TensorRole::kOutput, p.grad_type(), 1, p, p.D),
-                         p);
-  for (std::size_t i = first; i < specs.size(); ++i) {
-    if (p.adds_to(std::max<std::int64_t>(specs[i].plane, 0))) specs[i].role = TensorRole::kInOut;
-  }
+  attnres::append_gradients(specs, p);
   specs.push_back(attnres::query_gradient(p, p.S, p.dwt));
   return specs;
 }
@@ -73,21 +56,8 @@ Work AttnResPhase1Bwd::work(const Problem& p) {
 std::vector<Suite<AttnResPhase1Bwd::Problem>> AttnResPhase1Bwd::suites() {
   std::vector<Suite<Problem>> suites = attnres::read_suites<Problem>();
   auto& edge = suites.back().cases;
-  const std::size_t reads = edge.size();
-  for (std::size_t i = 0; i < reads; ++i) {
-    Problem& p = edge[i].problem;
-    if (i % 2 == 0) p.dlse = attnres::Option::kOn;
-    if (i % 3 == 0) p.dwt = attnres::Store::kAdd;
-    const std::int64_t step = p.sources == attnres::Sources::kStacked ? 1 : 2;
-    for (std::int64_t n = 0; i % 3 == 1 && n < p.N; n += step) p.add_to.push_back(n);
-    if (i % 5 == 4) p.grad_dtype = attnres::TypeChoice::kF32;
-  }
-  for (std::size_t i = 0, timed = suites.front().cases.size(); i < timed; ++i) {
-    auto added =
-        suites.front().cases[i];  // what a network's backward does to all blocks but new ones
-    for (std::int64_t n = 0; n < added.problem.N; ++n) added.problem.add_to.push_back(n);
-    suites.front().cases.push_back(added);
-  }
+  for (std::size_t i = 0; i < edge.size(); ++i) attnres::vary_gradients(edge[i].problem, i);
+  attnres::append_added_gradients(suites.front().cases);
   return suites;
 }
 
