@@ -1,5 +1,5 @@
-"""The installed library for C++: `cmake --install`, and the project under examples/find_package built
-against it and run, out of the source tree."""
+"""The installed library for C++: `cmake --install`, and the project under examples/find_package
+built against it and run, out of the source tree."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Install(unittest.TestCase):
         shutil.copytree(ROOT / "examples" / "find_package", self.root / "source")
         launcher = shutil.which("ccache")
         options = [f"-DCMAKE_CXX_COMPILER_LAUNCHER={launcher}"] if launcher else []
-        self.run_it("cmake", "-S", "source", "-B", "build", "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror",
+        self.run_it("cmake", "-S", "source", "-B", "build",
+                    "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror",
                     f"-DCMAKE_PREFIX_PATH={self.root / 'prefix'}", *options)
         self.run_it("cmake", "--build", "build")
         answer = self.run_it(self.root / "build" / "key_scores")

@@ -1,7 +1,7 @@
 """The published packages' functions by our kernels: signatures, shapes, types, values and errors.
 
-What the packages return was read off flash-colreduce 0.2.2 and flash-colsum 0.1.0; the formulas here
-are written with the whole matrix in float64.
+What the packages return was read off flash-colreduce 0.2.2 and flash-colsum 0.1.0; the formulas
+here are written with the whole matrix in float64.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ F16, BF16, F32 = torch.float16, torch.bfloat16, torch.float32
 
 
 def right_aligned(m: int, n: int) -> str:
-    """Of the masks of attnbench the one of both packages: query i sees keys up to i + max(N - M, 0)."""
+    """The mask of both packages, in which query i sees keys up to i + max(N - M, 0)."""
     return "causal" if m <= n else "causal_top_left"
 
 

@@ -282,7 +282,8 @@ class Import(unittest.TestCase):
     def test_it_needs_no_gpu(self) -> None:
         done = self.run_python(
             "import torch, attnbench; assert not torch.cuda.is_initialized(); "
-            "print(tuple(attnbench.colreduce(torch.ones(1, 1, 2, 8), torch.ones(1, 1, 3, 8)).shape))",
+            "q, k = torch.ones(1, 1, 2, 8), torch.ones(1, 1, 3, 8); "
+            "print(tuple(attnbench.colreduce(q, k).shape))",
             CUDA_VISIBLE_DEVICES="")
         self.assertEqual((done.returncode, done.stdout.strip()), (0, "(1, 1, 3)"), done.stderr)
 

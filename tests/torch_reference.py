@@ -1,4 +1,4 @@
-"""The column reduction in float64 PyTorch with its error bound: what tests of the package compare with.
+"""The column reduction in float64 PyTorch with its error bound: tests of the package use both.
 
 The formulas are those of reference/colreduce/README.md, written anew: tensor by tensor, with the
 whole M x N matrix.
@@ -16,7 +16,8 @@ from torch import Tensor
 U = 2.0 ** -24  # unit roundoff of float32
 WALK = 4
 ROUNDOFF = {torch.float16: 2.0 ** -11, torch.bfloat16: 2.0 ** -8, torch.float32: U}
-HALF_SUBNORMAL = {torch.float16: 2.0 ** -25, torch.bfloat16: 2.0 ** -134, torch.float32: 2.0 ** -150}
+HALF_SUBNORMAL = {torch.float16: 2.0 ** -25, torch.bfloat16: 2.0 ** -134,
+                  torch.float32: 2.0 ** -150}
 INF = math.inf
 
 
@@ -138,8 +139,8 @@ def reference(query: Tensor, key: Tensor, reduction: str = "sum", *, mask: str =
             (0, slice(cu_q[i], cu_q[i + 1]), slice(cu_k[i], cu_k[i + 1]))
             for i in range(len(cu_q) - 1)]
     else:
-        parts = [(i, slice(0, q_len[i] if q_len else m_rows), slice(0, kv_len[i] if kv_len else n_rows))
-                 for i in range(b)]
+        parts = [(i, slice(0, q_len[i] if q_len else m_rows),
+                  slice(0, kv_len[i] if kv_len else n_rows)) for i in range(b)]
     # f32 inputs are never weighed in 16 bits; a CPU's are not either.
     half_weights = query.is_cuda and query.dtype != torch.float32
     for batch, rows, keys in parts:

@@ -54,17 +54,19 @@ def wheel_roots(installed_first: bool) -> list[Path]:
 
 
 def describe_wheel(root: Path) -> dict[str, object] | None:
-    """LibTorch inside a Python package: headers in include/, libraries in lib/."""
+    """LibTorch inside a Python package: headers in include/, libraries in lib/. Not one of the old ABI
+    of libstdc++, as most wheels before 2.7: no other library that is linked has it."""
     include, lib = root / "include", root / "lib"
     if not (include / HEADER).is_file() or not (lib / "libtorch_cpu.so").is_file():
         return None
     config = read(root / "share/cmake/Torch/TorchConfig.cmake")
+    if first_match(r"_GLIBCXX_USE_CXX11_ABI=([01])", config, "1") == "0":
+        return None
     return {
         "version": first_match(r"__version__ = '([^']+)'", read(root / "version.py"), "unknown"),
         "root": root,
         "include": [include, include / "torch/csrc/api/include"],
         "libs": libraries(lib),
-        "abi": first_match(r"_GLIBCXX_USE_CXX11_ABI=([01])", config, "1"),
     }
 
 
@@ -87,7 +89,6 @@ def describe_system() -> dict[str, object] | None:
                 "root": prefix,
                 "include": [header / "torch/csrc/api/include"],
                 "libs": libraries(Path(found).parent),
-                "abi": "1",
             }
     return None
 
@@ -109,7 +110,7 @@ def find(installed_first: bool) -> dict[str, object] | None:
 def main() -> int:
     found = find("--installed-first" in sys.argv[1:])
     if found is None:
-        print("no LibTorch with headers was found")
+        print("no LibTorch with headers and the present ABI of libstdc++ was found")
         return 1
     found["cuda"] = int(any(lib.name == "libtorch_cuda.so" for lib in found["libs"]))
     for key, value in found.items():

@@ -1,5 +1,5 @@
-"""What one call of the operator costs the host, in us: on a GPU without waiting for it, beside a call
-that enqueues one kernel; everywhere without any device, on meta tensors: Python, dispatch and checks.
+"""What one call of the operator costs the host, in us: on a GPU without waiting for it, beside a
+call that enqueues one kernel; everywhere on meta tensors: Python, dispatch and checks alone.
 
     PYTHONPATH=python python3 tools/operator_overhead.py [--calls 200] [--rounds 50]
 """
@@ -17,7 +17,7 @@ import attnbench
 
 
 def median_us(call: Callable[[], object], calls: int, rounds: int, wait: bool) -> float:
-    """Median over the rounds of the mean time of a call; a round ends before the GPU is waited for."""
+    """Median over the rounds of the mean time of a call; the GPU is waited for between them."""
     samples = []
     for _ in range(rounds + 1):
         begin = time.perf_counter()

@@ -21,7 +21,8 @@ from torch.nn import functional as F
 import attnbench
 from measure import MIB, median_ms, peak_bytes
 
-Scorer = Callable[[Tensor, Tensor, int], Tensor]  # q [B, H, N, D], k [B, H_kv, N, D] -> [B, H_kv, N]
+# Of q [B, H, N, D], k [B, H_kv, N, D] and the number of last queries, [B, H_kv, N].
+Scorer = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def eager_scores(q: Tensor, k: Tensor, window: int) -> Tensor:
@@ -65,7 +66,8 @@ class Layer(nn.Module):
             k, v = torch.cat([cache.k, k], 2), torch.cat([cache.v, v], 2)
         group = self.heads // self.key_heads
         attended = F.scaled_dot_product_attention(
-            q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1), is_causal=cache is None)
+            q, k.repeat_interleave(group, 1), v.repeat_interleave(group, 1),
+            is_causal=cache is None)
         x = x + self.project(attended.transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm2(x)), q, Cache(k, v)
 
@@ -118,8 +120,8 @@ def main(argv: list[str] | None = None) -> int:
         full.append(cache)
     last = x[:, -1:]
 
-    print(f"{device}, prompt of {args.prompt}, {args.layers} layers, {args.budget} keys kept by the "
-          f"last {args.window} queries")
+    print(f"{device}, prompt of {args.prompt}, {args.layers} layers, {args.budget} keys kept by "
+          f"the last {args.window} queries")
     print(f"{'':<12} {'score ms':>10} {'peak MiB':>10} {'cache MiB':>10} {'ms a token':>11}")
     places: dict[str, Tensor] = {}
     scorers: dict[str, Scorer | None] = {

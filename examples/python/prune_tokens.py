@@ -1,5 +1,5 @@
-"""Pruning visual tokens: a small ViT with random weights drops, after some of its layers, the tokens
-that get the least attention, once with the attention matrix of eager PyTorch and once without it.
+"""Pruning visual tokens: a small ViT with random weights drops, after some of its layers, the
+tokens that get the least attention, once with eager PyTorch and once with the operator.
 
     python examples/python/prune_tokens.py [--device cuda] [--tokens 4096] ...
 
@@ -57,7 +57,7 @@ class PrunedViT(nn.Module):
         self.prune_every, self.keep = prune_every, keep
 
     def forward(self, x: Tensor, scorer: Scorer | None) -> tuple[Tensor, Tensor]:
-        """x [B, 1 + N, C], whose token 0 stays -> the remaining tokens and where they were [B, n]."""
+        """x [B, 1 + N, C], whose token 0 stays -> what remains, and where it was [B, n]."""
         where = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
         for i, block in enumerate(self.blocks):
             prunes = scorer is not None and (i + 1) % self.prune_every == 0

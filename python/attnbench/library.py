@@ -12,8 +12,8 @@ VARIABLE = "ATTNBENCH_LIBRARY"
 def path() -> Path:
     """The library that belongs to this package.
 
-    The first that exists of: what the environment variable ATTNBENCH_LIBRARY names; the one that was
-    installed with the package; build/libattnbench.so of the source tree that the package lies in.
+    The first that exists of: what the environment variable ATTNBENCH_LIBRARY names; the one that
+    was installed with the package; build/libattnbench.so of the source tree that holds the package.
     Raises ImportError, in one sentence, where there is none.
     """
     named = os.environ.get(VARIABLE)
@@ -40,7 +40,7 @@ def load_operators() -> None:
     try:
         torch.ops.load_library(str(library))  # type: ignore[no-untyped-call]
     except OSError as error:
-        raise ImportError(f"{library} does not load with PyTorch {torch.__version__}, perhaps as it "
-                          f"was built with another one: {error}") from error
+        raise ImportError(f"{library} does not load with PyTorch {torch.__version__}, perhaps as "
+                          f"it was built with another one: {error}") from error
     if not hasattr(torch.ops.attnbench, "colreduce"):
         raise ImportError(f"{library} was built without PyTorch 2.4 or newer and has no operators")

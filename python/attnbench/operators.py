@@ -55,22 +55,22 @@ def colreduce(query: Tensor, key: Tensor, reduction: Reduction = "sum", *, mask:
         R[b, h, n] = reduce over m of softmax(scale * query[b, h, m] . key[b, g, :])[n]
 
     Args:
-        query: [B, H, M, D] in float16, bfloat16 or float32, of any strides with D contiguous; packed
-            sequences are [rows of all, H, D].
-        key: [B, H_kv, N, D] or [rows of all, H_kv, D], of the same type and on the same device; H_kv
-            divides H, and H / H_kv query heads share a key head.
+        query: [B, H, M, D] in float16, bfloat16 or float32, of any strides with D contiguous;
+            packed sequences are [rows of all, H, D].
+        key: [B, H_kv, N, D] or [rows of all, H_kv, D], of the same type and on the same device;
+            H_kv divides H, and H / H_kv query heads share a key head.
         reduction: `sum`, `mean` or `max` over the queries.
         mask: `none`; `causal`, right-aligned: query m sees keys n <= m + N - M; or
             `causal_top_left`: n <= m.
         scale: Factor of the scores; None is 1 / sqrt(D).
-        heads: What becomes of the query heads: `each` is kept, their `mean`, `sum` or `max` is taken,
-            or `group` adds those that share a key head.
+        heads: What becomes of the query heads: `each` is kept, their `mean`, `sum` or `max` is
+            taken, or `group` adds those that share a key head.
         mean_over: What a mean divides by: the contributing queries that may see the key (`visible`)
             or `all` contributing queries.
         softcap: c > 0 makes scores c * tanh(score / c); 0 is off.
         window: Keys left of the (right-aligned) diagonal that a query sees; -1 is all.
-        query_begin, query_end: Only these queries contribute; negative begins count from the end, and
-            the end -1 is all: query_begin=-32 is an observation window of the last 32.
+        query_begin, query_end: Only these queries contribute; negative begins count from the end,
+            and the end -1 is all: query_begin=-32 is an observation window of the last 32.
         q_len, kv_len: Lengths of padded sequences, one a batch; what lies beyond does not exist.
         cu_q, cu_k: Prefix sums of packed sequences: sequence i has the rows cu_q[i] to cu_q[i + 1].
         lse: [B, H, M] or [H, M] in float32: the natural logarithm of the sum of the exponentials of

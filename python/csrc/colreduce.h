@@ -35,15 +35,16 @@ struct ColReduceOptions {
 };
 
 /// Reduces query [B, H, M, D] and key [B, H_kv, N, D], on one CPU or GPU and of any strides with D
-/// contiguous, to [B, H, N]; or [B, N] or [B, H_kv, N] by `heads`. Packed sequences are [M, H, D] and
-/// [N, H_kv, D], and their result has no batch axis. On a GPU the work is enqueued on the current
-/// stream. The result has no gradient. Throws c10::ValueError where an argument is not valid.
+/// contiguous, to [B, H, N]; or [B, N] or [B, H_kv, N] by `heads`. Packed sequences are [M, H, D]
+/// and [N, H_kv, D], and their result has no batch axis. On a GPU the work is enqueued on the
+/// current stream. The result has no gradient. Throws c10::ValueError where an argument is not valid.
 ATTNBENCH_API at::Tensor colreduce(const at::Tensor& query,
                                    const at::Tensor& key,
                                    const ColReduceOptions& options = {});
 
-/// The same, and the normalisers ln sum exp(score) of the queries: [B, H, M] or, of packed sequences,
-/// [H, M], in fp32; -inf for a query that sees no key or does not contribute. Takes no lse.
+/// The same, and the normalisers ln sum exp(score) of the queries: [B, H, M] or, of packed
+/// sequences, [H, M], in fp32; -inf for a query that sees no key or does not contribute. Takes no
+/// lse.
 ATTNBENCH_API std::tuple<at::Tensor, at::Tensor> colreduce_with_lse(
     const at::Tensor& query, const at::Tensor& key, const ColReduceOptions& options = {});
 

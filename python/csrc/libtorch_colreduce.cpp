@@ -168,8 +168,8 @@ TensorView dense_view(
   return {tensor.data_ptr(), dtype, {B, heads, rows, 1}, {heads * rows, rows, 1, 1}};
 }
 
-/// Enqueues the reduction where the tensors are; on a CPU it runs to completion. What backend `auto`
-/// does, but that it chooses once for the workspace and the launch.
+/// Enqueues the reduction where the tensors are; on a CPU it runs to completion. What backend
+/// `auto` does, but that it chooses once for the workspace and the launch.
 void launch(const Problem& p, const ColReduce::Tensors& tensors, c10::Device where) {
   DeviceInfo cpu;
   if (where.is_cpu()) cpu.threads = at::get_num_threads();
@@ -192,7 +192,7 @@ void launch(const Problem& p, const ColReduce::Tensors& tensors, c10::Device whe
   backend.plan(p, tensors, workspace, device).enqueue(stream);
 }
 
-/// Both operators: Int is SymInt for the shapes alone, and int64_t to compute; kWithLse returns one.
+/// Both operators: Int is SymInt for the shapes alone, int64_t to compute; kWithLse returns one.
 template <class Int, bool kWithLse>
 std::tuple<at::Tensor, at::Tensor> reduce(const at::Tensor& query,
                                           const at::Tensor& key,

@@ -1,4 +1,4 @@
-"""Stands in for the package flash-colreduce 0.2.2: `from attnbench.compat.flash_colreduce import ...`.
+"""Stands in for the package flash-colreduce 0.2.2; only the import changes.
 
 The same shapes, types and errors. Tensors may also lie on a CPU. For more queries than keys under
 its mask a mean divides by the queries that see the key, where the package divides by others, and no
@@ -31,8 +31,8 @@ def flash_colreduce(query: Tensor, key: Tensor, reduction: str, is_causal: bool 
         [B, H, N] in the type of the query.
 
     Raises:
-        ValueError: Batch size, heads or head dimension differ; the reduction is another word; or, as
-            for `attnbench.colreduce`, types or devices differ.
+        ValueError: Batch size, heads or head dimension differ; the reduction is another word; or,
+            as for `attnbench.colreduce`, types or devices differ.
     """
     if query.ndim != 4 or key.ndim != 4:
         raise ValueError(f"query and key must have 4 axes, not {query.ndim} and {key.ndim}")

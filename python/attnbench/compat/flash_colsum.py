@@ -1,4 +1,4 @@
-"""Stands in for the package flash-colsum 0.1.0: `from attnbench.compat.flash_colsum import ...`.
+"""Stands in for the package flash-colsum 0.1.0; only the import changes.
 
 The same shapes, types and errors. Tensors may also lie on a CPU, and causal batches may hold more
 than one sequence. Answers are right for every head dimension and every length, where the package
