@@ -292,6 +292,14 @@ class Protocol(unittest.TestCase):
             found = value_of(name, text, {"D": 64})
             self.assertEqual((type(found), found), (type(value), value), name)
 
+    def test_a_decorator_knows_the_attributes(self) -> None:
+        from attnbench.backends import backend
+        described = backend(numerics="fp32", id="Mine!", device="cpu")(lambda q, k: None)
+        adapter = self.adapter(described)
+        self.assertEqual((adapter.numerics, adapter.id, adapter.memory), ("fp32", "mine_", 0))
+        with self.assertRaisesRegex(TypeError, "a backend has no colour, only id, summary,"):
+            backend(colour="blue")
+
     def test_results_are_looked_at(self) -> None:
         import torch
         from attnbench._tensors import store

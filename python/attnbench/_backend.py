@@ -51,10 +51,10 @@ class BoundCall:
         self.streams: dict[int, torch.cuda.ExternalStream] = {}
 
     def __call__(self, stream: int | None) -> None:
-        if not self.on_gpu:
+        if not self.on_gpu or stream is None:
             return self.run()
         if stream not in self.streams:
-            self.streams[stream] = torch.cuda.ExternalStream(stream)
+            self.streams[stream] = torch.cuda.ExternalStream(stream)  # type: ignore[no-untyped-call]
         with torch.cuda.stream(self.streams[stream]):
             if torch.cuda.is_current_stream_capturing() and not self.adapter.capturable:
                 raise RuntimeError("it is not declared capturable: a graph may not hold memory "
@@ -137,5 +137,5 @@ class PythonBackend:
         self._calls.pop(launch.contents.state, None)
 
     def _trim(self, _self: Any) -> None:
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             self._complaint(torch.cuda.empty_cache)

@@ -103,4 +103,5 @@ def main(arguments: Sequence[str]) -> int:
     program = Program(numerics)
     words = [os.fsencode(word) for word in ("attnbench", *rest)]
     argv = (ctypes.c_char_p * (len(words) + 1))(*words, None)
-    return shared.attnbench_main(len(words), argv, ctypes.byref(program.embedding))
+    code: int = shared.attnbench_main(len(words), argv, ctypes.byref(program.embedding))
+    return code

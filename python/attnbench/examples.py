@@ -12,8 +12,11 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable
+from typing import Any
 
 import torch
+
+from attnbench.backends import backend
 
 
 def unseen(mask: str, window: int, rows: range, M: int, N: int,
@@ -33,12 +36,16 @@ def unseen(mask: str, window: int, rows: range, M: int, N: int,
 def combine_heads(columns: torch.Tensor, heads: str, key_heads: int) -> torch.Tensor:
     """[B, H, N] to [B, output heads, N]."""
     if heads == "group":
-        return columns.unflatten(1, (key_heads, -1)).sum(2)
-    if heads == "each":
-        return columns
-    return getattr(columns, {"mean": "mean", "sum": "sum", "max": "amax"}[heads])(1, keepdim=True)
+        B, H, N = columns.shape
+        return columns.reshape(B, key_heads, H // key_heads, N).sum(2)
+    if heads == "mean":
+        return columns.mean(1, keepdim=True)
+    if heads == "sum":
+        return columns.sum(1, keepdim=True)
+    return columns.amax(1, keepdim=True) if heads == "max" else columns
 
 
+@backend(math="16-bit matmul and softmax with 16-bit results on a GPU, fp32 on a CPU; fp32 sums")
 def eager(q: torch.Tensor, k: torch.Tensor, *, scale: float, mask: str = "none",
           reduction: str = "sum", mean_over: str = "visible", heads: str = "each",
           query_begin: int = 0, query_end: int = -1, window: int = -1,
@@ -73,12 +80,9 @@ def eager(q: torch.Tensor, k: torch.Tensor, *, scale: float, mask: str = "none",
     columns = combine_heads(columns, heads, key_heads)
     if reduction == "mean" and (mean_over == "all" or hidden is None):
         columns = columns / len(rows)
-    elif reduction == "mean":
+    elif reduction == "mean" and hidden is not None:
         columns = columns / (~hidden).sum(0).clamp(min=1)
     return columns
-
-
-eager.math = "16-bit matmul and softmax with 16-bit results on a GPU, fp32 on a CPU; fp32 sums"
 
 
 @functools.cache
@@ -91,11 +95,6 @@ def compiler() -> Callable[..., torch.Tensor]:
     return torch.compile(eager, fullgraph=True, dynamic=False)
 
 
-@functools.wraps(eager)
-def compiled(q: torch.Tensor, k: torch.Tensor, **options) -> torch.Tensor:
-    return compiler()(q, k, **options)
-
-
 def can_compile(device: str) -> str | None:
     """The supports() of `compiled`."""
     if device == "cuda":
@@ -104,6 +103,8 @@ def can_compile(device: str) -> str | None:
     return None if found else "torch.compile needs a C++ compiler on a CPU"
 
 
-compiled.summary = "torch.compile of eager, for every shape anew"
-compiled.math = "16-bit matmul on a GPU, fp32 on a CPU; softmax and sums as they are fused"
-compiled.supports = can_compile
+@backend(summary="torch.compile of eager, for every shape anew", supports=can_compile,
+         math="16-bit matmul on a GPU, fp32 on a CPU; softmax and sums as they are fused")
+@functools.wraps(eager)
+def compiled(q: torch.Tensor, k: torch.Tensor, **options: Any) -> torch.Tensor:
+    return compiler()(q, k, **options)

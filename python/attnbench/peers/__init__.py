@@ -16,6 +16,8 @@ import importlib.util
 
 import torch
 
+from attnbench.backends import backend
+
 MATH = "16-bit tl.dot, fp32 accumulate, exp2; the result is rounded to 16 bits"
 
 
@@ -27,13 +29,6 @@ def missing(package: str, device: str, dtype: str) -> str | None:
     if device != "cuda":
         return "its kernels need a GPU"
     return "dtype must be f16 or bf16" if dtype == "f32" else None
-
-
-def flash_colreduce(q: torch.Tensor, k: torch.Tensor, *, scale: float, mask: str,
-                    reduction: str) -> torch.Tensor:
-    """flash-colreduce: a Triton kernel a query tile, columns added with atomics."""
-    module = importlib.import_module("flash_colreduce")
-    return module.flash_colreduce(q, k, reduction, is_causal=mask != "none", scale=scale)
 
 
 def colreduce_takes(*, B: int, H: int, H_kv: int, M: int, N: int, D: int, dtype: str, mask: str,
@@ -52,14 +47,14 @@ def colreduce_takes(*, B: int, H: int, H_kv: int, M: int, N: int, D: int, dtype:
     return "B * H must be at most 65535" if B * H > 65535 else None
 
 
-def flash_colsum(q: torch.Tensor, k: torch.Tensor, *, scale: float, mask: str, reduction: str,
-                 mean_over: str, heads: str, query_end: int) -> torch.Tensor:
-    """flash-colsum: Triton kernels for a mean over heads and queries."""
-    del reduction, mean_over, heads  # a mean over all of them, as flash_colsum.supports has checked
-    module = importlib.import_module("flash_colsum")
-    rows = None if query_end == -1 else query_end
-    means = module.flash_colsum(q, k, scale=scale, is_causal=mask != "none", cls_len=rows)
-    return means.unsqueeze(1)
+@backend(math=MATH, device="cuda", supports=colreduce_takes)
+def flash_colreduce(q: torch.Tensor, k: torch.Tensor, *, scale: float, mask: str,
+                    reduction: str) -> torch.Tensor:
+    """flash-colreduce: a Triton kernel a query tile, columns added with atomics."""
+    module = importlib.import_module("flash_colreduce")
+    out: torch.Tensor = module.flash_colreduce(q, k, reduction, is_causal=mask != "none",
+                                               scale=scale)
+    return out
 
 
 def colsum_takes(*, B: int, H: int, H_kv: int, M: int, N: int, dtype: str, mask: str,
@@ -81,7 +76,13 @@ def colsum_takes(*, B: int, H: int, H_kv: int, M: int, N: int, dtype: str, mask:
     return "mean_over must be all under a mask" if mean_over != "all" else None
 
 
-flash_colreduce.math = flash_colsum.math = MATH
-flash_colreduce.device = flash_colsum.device = "cuda"
-flash_colreduce.supports = colreduce_takes
-flash_colsum.supports = colsum_takes
+@backend(math=MATH, device="cuda", supports=colsum_takes)
+def flash_colsum(q: torch.Tensor, k: torch.Tensor, *, scale: float, mask: str, reduction: str,
+                 mean_over: str, heads: str, query_end: int) -> torch.Tensor:
+    """flash-colsum: Triton kernels for a mean over heads and queries."""
+    del reduction, mean_over, heads  # a mean over all of them, as flash_colsum.supports has checked
+    module = importlib.import_module("flash_colsum")
+    rows = None if query_end == -1 else query_end
+    means: torch.Tensor = module.flash_colsum(q, k, scale=scale, is_causal=mask != "none",
+                                              cls_len=rows)
+    return means.unsqueeze(1)
