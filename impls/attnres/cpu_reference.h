@@ -1,4 +1,4 @@
-// Writes an oracle's answer into the tensors of a problem: what the fp64 backends of the family do.
+// The fp64 oracles of the family as backends: slow and obvious.
 #pragma once
 
 #include <span>
@@ -13,5 +13,27 @@ std::vector<TensorView> present(std::vector<TensorView> views);
 
 /// The written tensors, dense, in the order of tensor_specs.
 void store_reference(const Reference& reference, std::span<const TensorView> outputs);
+
+/// The backend that stores what Op's oracle says in `outputs`(problem, tensors), the written tensors in
+/// the order of tensor_specs.
+template <class Op, auto outputs>
+constexpr Backend<Op> reference_backend() {
+  using Problem = typename Op::Problem;
+  using Tensors = typename Op::Tensors;
+  return {.info = {.id = "cpu_reference",
+                   .summary = "the fp64 oracle, token by token",
+                   .memory = MemorySpace::kHost,
+                   .math = "fp64",
+                   .numerics = NumericsClass::kFp64},
+          .supports = [](const Problem&, const DeviceInfo&) { return Support::yes(); },
+          .plan =
+              [](const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
+                Launch launch;
+                launch.enqueue = [p, t](Stream) {
+                  store_reference(Op::oracle(p, t), outputs(p, t));
+                };
+                return launch;
+              }};
+}
 
 }  // namespace attn::attnres

@@ -9,30 +9,14 @@ namespace {
 using Problem = AttnResMergePairBwd::Problem;
 using Tensors = AttnResMergePairBwd::Tensors;
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::vector<TensorView> outputs(const Problem&, const Tensors& t) {
   return {t.dread_a, t.dread_b, t.dz_a, t.dz_b};
-}
-
-Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
-  Launch launch;
-  launch.enqueue = [p, t](Stream) {
-    attnres::store_reference(AttnResMergePairBwd::oracle(p, t), outputs(p, t));
-  };
-  return launch;
 }
 
 }  // namespace
 
 extern const Backend<AttnResMergePairBwd> cpu_reference;
-constinit const Backend<AttnResMergePairBwd> cpu_reference = {
-    .info = {.id = "cpu_reference",
-             .summary = "the fp64 oracle, token by token",
-             .memory = MemorySpace::kHost,
-             .math = "fp64",
-             .numerics = NumericsClass::kFp64},
-    .supports = supports,
-    .plan = plan};
+constinit const Backend<AttnResMergePairBwd> cpu_reference =
+    attnres::reference_backend<AttnResMergePairBwd, outputs>();
 
 }  // namespace attn::attnres_merge_pair_bwd

@@ -9,8 +9,6 @@ namespace {
 using Problem = AttnResMixBwd::Problem;
 using Tensors = AttnResMixBwd::Tensors;
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::vector<TensorView> outputs(const Problem& p, const Tensors& t) {
   std::vector<TensorView> views;
   for (std::int64_t n = 0; n < p.N; ++n) views.push_back(t.dv.view(n, p));
@@ -19,24 +17,10 @@ std::vector<TensorView> outputs(const Problem& p, const Tensors& t) {
   return views;
 }
 
-Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
-  Launch launch;
-  launch.enqueue = [p, t](Stream) {
-    attnres::store_reference(AttnResMixBwd::oracle(p, t), outputs(p, t));
-  };
-  return launch;
-}
-
 }  // namespace
 
 extern const Backend<AttnResMixBwd> cpu_reference;
-constinit const Backend<AttnResMixBwd> cpu_reference = {
-    .info = {.id = "cpu_reference",
-             .summary = "the fp64 oracle, token by token",
-             .memory = MemorySpace::kHost,
-             .math = "fp64",
-             .numerics = NumericsClass::kFp64},
-    .supports = supports,
-    .plan = plan};
+constinit const Backend<AttnResMixBwd> cpu_reference =
+    attnres::reference_backend<AttnResMixBwd, outputs>();
 
 }  // namespace attn::attnres_mix_bwd

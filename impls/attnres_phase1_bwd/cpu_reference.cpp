@@ -9,8 +9,6 @@ namespace {
 using Problem = AttnResPhase1Bwd::Problem;
 using Tensors = AttnResPhase1Bwd::Tensors;
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::vector<TensorView> outputs(const Problem& p, const Tensors& t) {
   std::vector<TensorView> views;
   for (std::int64_t n = 0; n < p.N; ++n) views.push_back(t.dv.view(n, p));
@@ -18,24 +16,10 @@ std::vector<TensorView> outputs(const Problem& p, const Tensors& t) {
   return views;
 }
 
-Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
-  Launch launch;
-  launch.enqueue = [p, t](Stream) {
-    attnres::store_reference(AttnResPhase1Bwd::oracle(p, t), outputs(p, t));
-  };
-  return launch;
-}
-
 }  // namespace
 
 extern const Backend<AttnResPhase1Bwd> cpu_reference;
-constinit const Backend<AttnResPhase1Bwd> cpu_reference = {
-    .info = {.id = "cpu_reference",
-             .summary = "the fp64 oracle, token by token",
-             .memory = MemorySpace::kHost,
-             .math = "fp64",
-             .numerics = NumericsClass::kFp64},
-    .supports = supports,
-    .plan = plan};
+constinit const Backend<AttnResPhase1Bwd> cpu_reference =
+    attnres::reference_backend<AttnResPhase1Bwd, outputs>();
 
 }  // namespace attn::attnres_phase1_bwd
