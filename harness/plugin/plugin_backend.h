@@ -39,9 +39,10 @@ class PluginBackend {
   BackendInfo info_;
 };
 
-/// Loads the shared object, which stays loaded, or a function of the program around this one, "module:function".
-/// UsageError in one sentence where that cannot be, or where it is no plugin of this version.
-std::vector<PluginBackend> load_plugin(const std::string& name,
+/// Loads the shared object, which stays loaded, or takes a function of the program around this one,
+/// "module:function". UsageError in one sentence where that cannot be, or where it is no plugin of
+/// this version.
+std::vector<PluginBackend> load_plugin(const std::string& path,
                                        const AttnbenchEmbedding* embedding);
 
 }  // namespace attn
