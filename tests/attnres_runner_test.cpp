@@ -20,6 +20,7 @@
 #include "impls/attnres/plane_ops.h"
 #include "reference/attnres/read.h"
 #include "reference/attnres_phase1/contract.h"
+#include "reference/attnres_phase1_bwd/contract.h"
 
 namespace attn {
 namespace {
@@ -408,19 +409,27 @@ TEST(AttnResRunner, MemoryIsThatOfTheReadme) {
   if (BlockRunner::supports({}, h200())) expect_formulas(h200());  // else a build without CUDA
 }
 
+/// The id of the backend that a call with this width and type goes to.
+template <class Op>
+std::string_view chosen(std::int64_t D, DType dtype, const DeviceInfo& device) {
+  typename Op::Problem p;
+  p.D = D;
+  p.dtype = dtype;
+  const auto* backend = attnres::choose_backend<Op>(p, device);
+  return backend ? backend->info.id : std::string_view("none");
+}
+
 TEST(AttnResRunner, ReadsGoToTheFirstBackendThatTakesThem) {
   const auto choice = [](std::int64_t D, DType dtype, const DeviceInfo& device) {
-    AttnResPhase1::Problem p;
-    p.D = D;
-    p.dtype = dtype;
-    const auto* backend = attnres::choose_backend<AttnResPhase1>(p, device);
-    return backend ? backend->info.id : std::string_view("none");
+    return chosen<AttnResPhase1>(D, dtype, device);
   };
   const DeviceInfo cpu = find_machine(/*want_gpu=*/false).cpu;
   EXPECT_EQ(choice(2048, DType::kBF16, cpu), "cpu_fused");
 #if ATTN_WITH_SM90
-  EXPECT_EQ(choice(2048, DType::kBF16, h200()), "bulk_sm90");
-  EXPECT_EQ(choice(2048, DType::kF32, h200()), "fused_simt");
+  EXPECT_EQ(choice(2048, DType::kBF16, h200()), "fused_simt") << "the faster one";
+  EXPECT_EQ(choice(2304, DType::kBF16, h200()), "bulk_sm90");
+  EXPECT_EQ(choice(2304, DType::kF32, h200()), "fused_simt") << "bulk_sm90 takes 16 bits alone";
+  EXPECT_EQ(chosen<AttnResPhase1Bwd>(2048, DType::kBF16, h200()), "bulk_sm90");
   EXPECT_EQ(choice(33, DType::kBF16, h200()), "fused_simt");
 #endif
   DeviceInfo no_memory_of_ours = cpu;

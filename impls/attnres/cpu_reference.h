@@ -14,17 +14,15 @@ std::vector<TensorView> present(std::vector<TensorView> views);
 /// The written tensors, dense, in the order of tensor_specs.
 void store_reference(const Reference& reference, std::span<const TensorView> outputs);
 
-/// The backend that stores what Op's oracle says in `outputs`(problem, tensors), the written tensors in
-/// the order of tensor_specs.
+/// The backend of that name that stores what Op's oracle says in `outputs`(problem, tensors), the written
+/// tensors in the order of tensor_specs.
 template <class Op, auto outputs>
-constexpr Backend<Op> reference_backend() {
+constexpr Backend<Op> reference_backend(BackendInfo info) {
   using Problem = typename Op::Problem;
   using Tensors = typename Op::Tensors;
-  return {.info = {.id = "cpu_reference",
-                   .summary = "the fp64 oracle, token by token",
-                   .memory = MemorySpace::kHost,
-                   .math = "fp64",
-                   .numerics = NumericsClass::kFp64},
+  info.memory = MemorySpace::kHost;
+  info.numerics = NumericsClass::kFp64;
+  return {.info = info,
           .supports = [](const Problem&, const DeviceInfo&) { return Support::yes(); },
           .plan =
               [](const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {

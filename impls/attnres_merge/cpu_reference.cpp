@@ -17,6 +17,7 @@ std::vector<TensorView> outputs(const Problem&, const Tensors& t) {
 
 extern const Backend<AttnResMerge> cpu_reference;
 constinit const Backend<AttnResMerge> cpu_reference =
-    attnres::reference_backend<AttnResMerge, outputs>();
+    attnres::reference_backend<AttnResMerge, outputs>(
+        {.id = "cpu_reference", .summary = "the fp64 oracle, token by token", .math = "fp64"});
 
 }  // namespace attn::attnres_merge

@@ -15,6 +15,7 @@ std::vector<TensorView> outputs(const Problem&, const Tensors& t) { return {t.ou
 
 extern const Backend<AttnResMergePair> cpu_reference;
 constinit const Backend<AttnResMergePair> cpu_reference =
-    attnres::reference_backend<AttnResMergePair, outputs>();
+    attnres::reference_backend<AttnResMergePair, outputs>(
+        {.id = "cpu_reference", .summary = "the fp64 oracle, token by token", .math = "fp64"});
 
 }  // namespace attn::attnres_merge_pair

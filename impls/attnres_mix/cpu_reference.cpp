@@ -16,7 +16,7 @@ std::vector<TensorView> outputs(const Problem&, const Tensors& t) {
 }  // namespace
 
 extern const Backend<AttnResMix> cpu_reference;
-constinit const Backend<AttnResMix> cpu_reference =
-    attnres::reference_backend<AttnResMix, outputs>();
+constinit const Backend<AttnResMix> cpu_reference = attnres::reference_backend<AttnResMix, outputs>(
+    {.id = "cpu_reference", .summary = "the fp64 oracle, token by token", .math = "fp64"});
 
 }  // namespace attn::attnres_mix

@@ -21,6 +21,7 @@ std::vector<TensorView> outputs(const Problem& p, const Tensors& t) {
 
 extern const Backend<AttnResMixBwd> cpu_reference;
 constinit const Backend<AttnResMixBwd> cpu_reference =
-    attnres::reference_backend<AttnResMixBwd, outputs>();
+    attnres::reference_backend<AttnResMixBwd, outputs>(
+        {.id = "cpu_reference", .summary = "the fp64 oracle, token by token", .math = "fp64"});
 
 }  // namespace attn::attnres_mix_bwd

@@ -15,6 +15,7 @@ std::vector<TensorView> outputs(const Problem&, const Tensors& t) { return {t.ou
 
 extern const Backend<AttnResPhase1> cpu_reference;
 constinit const Backend<AttnResPhase1> cpu_reference =
-    attnres::reference_backend<AttnResPhase1, outputs>();
+    attnres::reference_backend<AttnResPhase1, outputs>(
+        {.id = "cpu_reference", .summary = "the fp64 oracle, token by token", .math = "fp64"});
 
 }  // namespace attn::attnres_phase1

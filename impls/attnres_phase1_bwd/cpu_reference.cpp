@@ -20,6 +20,7 @@ std::vector<TensorView> outputs(const Problem& p, const Tensors& t) {
 
 extern const Backend<AttnResPhase1Bwd> cpu_reference;
 constinit const Backend<AttnResPhase1Bwd> cpu_reference =
-    attnres::reference_backend<AttnResPhase1Bwd, outputs>();
+    attnres::reference_backend<AttnResPhase1Bwd, outputs>(
+        {.id = "cpu_reference", .summary = "the fp64 oracle, token by token", .math = "fp64"});
 
 }  // namespace attn::attnres_phase1_bwd
