@@ -155,7 +155,9 @@ torch_from_pip() {
   if has_gpu; then
     pip_install "$wanted"
   else  # the index of the wheels without CUDA, which are much smaller
-    pip_install "$wanted" --index-url https://download.pytorch.org/whl/cpu || pip_install "$wanted"
+    pip_install "$wanted" --index-url https://download.pytorch.org/whl/cpu 2>/dev/null && return 0
+    note "PyTorch's index of wheels for CPUs gave none: the wheel of PyPI is larger."
+    pip_install "$wanted"
   fi
 }
 
