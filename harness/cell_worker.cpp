@@ -53,7 +53,7 @@ void serve_cells(const std::vector<PlanItem>& plan,
 }
 
 CellWorkers::CellWorkers(const Machine& machine, RunnerOptions runner, WorkerOptions options)
-    : machine_(machine), runner_(runner), options_(std::move(options)) {}
+    : machine_(machine), runner_(std::move(runner)), options_(std::move(options)) {}
 
 Json CellWorkers::ask(const Json& request, double timeout_s) {
   worker_->send(line_of(request));

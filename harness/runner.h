@@ -38,7 +38,7 @@ using TakeSamples = std::function<gpu::Samples(bool cold, int count)>;
 
 class Runner {
  public:
-  Runner(const Machine& machine, RunnerOptions options, std::optional<Ceilings> ceilings)
+  Runner(const Machine& machine, const RunnerOptions& options, std::optional<Ceilings> ceilings)
       : machine_(machine),
         options_(options),
         ceilings_(ceilings),

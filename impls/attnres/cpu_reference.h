@@ -14,9 +14,9 @@ std::vector<TensorView> present(std::vector<TensorView> views);
 /// The written tensors, dense, in the order of tensor_specs.
 void store_reference(const Reference& reference, std::span<const TensorView> outputs);
 
-/// The backend of that name that stores what Op's oracle says in `outputs`(problem, tensors), the written
+/// The backend of that name that stores what Op's oracle says in `kOutputs`(problem, tensors), the written
 /// tensors in the order of tensor_specs.
-template <class Op, auto outputs>
+template <class Op, auto kOutputs>
 constexpr Backend<Op> reference_backend(BackendInfo info) {
   using Problem = typename Op::Problem;
   using Tensors = typename Op::Tensors;
@@ -28,7 +28,7 @@ constexpr Backend<Op> reference_backend(BackendInfo info) {
               [](const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
                 Launch launch;
                 launch.enqueue = [p, t](Stream) {
-                  store_reference(Op::oracle(p, t), outputs(p, t));
+                  store_reference(Op::oracle(p, t), kOutputs(p, t));
                 };
                 return launch;
               }};
