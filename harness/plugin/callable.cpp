@@ -2,8 +2,8 @@
 #include "harness/plugin/callable.h"
 
 #include <regex>
-#include <sstream>
 
+#include "harness/plugin/name_list.h"
 #include "harness/plugin/plugin_backend.h"
 
 namespace attn {
@@ -16,18 +16,11 @@ bool names_callable(const std::string& name) {
 std::string with_callables(const std::string& backends,
                            std::vector<std::string>& plugins,
                            const AttnbenchEmbedding* embedding) {
-  std::string names;
-  std::istringstream list(backends);
-  for (std::string name; std::getline(list, name, ',');) {
-    if (!names.empty()) names += ',';
-    if (!names_callable(name)) {
-      names += name;
-      continue;
-    }
+  return replace_names(backends, [&](const std::string& name) {
+    if (!names_callable(name)) return name;
     plugins.push_back(name);
-    names += load_plugin(name, embedding).front().info().id;
-  }
-  return names;
+    return std::string(load_plugin(name, embedding).front().info().id);
+  });
 }
 
 }  // namespace attn

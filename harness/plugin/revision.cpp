@@ -2,10 +2,10 @@
 #include "harness/plugin/revision.h"
 
 #include <filesystem>
-#include <sstream>
 
 #include "attn_build_info.h"
 #include "harness/child.h"
+#include "harness/plugin/name_list.h"
 #include "harness/usage_error.h"
 
 namespace attn {
@@ -30,18 +30,13 @@ std::string plugin_of(const std::string& revision) {
 
 std::string with_revisions(const std::string& backends, std::vector<std::string>& plugins) {
   constexpr std::size_t kShort = 7;  // digits of a commit in names
-  std::string names;
-  std::istringstream list(backends);
-  for (std::string name; std::getline(list, name, ',');) {
-    if (!names.empty()) names += ',';
+  return replace_names(backends, [&](const std::string& name) {
     const std::size_t at = name.find('@');
-    names += name.substr(0, at);
-    if (at == std::string::npos) continue;
+    if (at == std::string::npos) return name;
     plugins.push_back(plugin_of(name.substr(at + 1)));
     const std::string commit = std::filesystem::path(plugins.back()).stem();
-    names += '@' + commit.substr(0, kShort);
-  }
-  return names;
+    return name.substr(0, at + 1) + commit.substr(0, kShort);
+  });
 }
 
 }  // namespace attn

@@ -58,6 +58,19 @@ void for_each_chunk(std::int64_t tokens,
                     int threads,
                     const ChunkWork& work);
 
+/// Calls work(token, thread's scratch) for every token, on all threads.
+template <class Work>
+void for_each_token(std::int64_t tokens,
+                    const CpuScratch& scratch,
+                    float* workspace,
+                    int threads,
+                    const Work& work) {
+  for_each_chunk(tokens, scratch, workspace, threads,
+                 [&](std::int64_t, std::int64_t begin, std::int64_t end, float* own) {
+                   for (std::int64_t token = begin; token < end; ++token) work(token, own);
+                 });
+}
+
 /// dwt[d] = sum over chunks of partials[chunk][d], in order; added to what is there where it is.
 void sum_chunks(
     const float* partials, std::int64_t chunks, std::int64_t elements, float* dwt, Store store);

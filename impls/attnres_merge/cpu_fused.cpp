@@ -57,12 +57,9 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
                     threads = device.threads](Stream) {
     attnres::widen_row(shared, t.wt.data, p.query_type(), p.D);
     if (p.has_norm()) attnres::widen_row(shared + p.D, t.gamma.data, p.query_type(), p.D);
-    attnres::for_each_chunk(
+    attnres::for_each_token(
         p.tokens(), scratch_of(p), shared, threads,
-        [&](std::int64_t, std::int64_t begin, std::int64_t end, float* scratch) {
-          for (std::int64_t token = begin; token < end; ++token)
-            merge_token(p, t, shared, token, scratch);
-        });
+        [&](std::int64_t token, float* scratch) { merge_token(p, t, shared, token, scratch); });
   };
   return launch;
 }

@@ -45,11 +45,9 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
   Launch launch;
   launch.enqueue = [p, t, floats = static_cast<float*>(workspace.data),
                     threads = device.threads](Stream) {
-    attnres::for_each_chunk(
+    attnres::for_each_token(
         p.tokens(), scratch_of(p), floats, threads,
-        [&](std::int64_t, std::int64_t begin, std::int64_t end, float* scratch) {
-          for (std::int64_t token = begin; token < end; ++token) merge_token(p, t, token, scratch);
-        });
+        [&](std::int64_t token, float* scratch) { merge_token(p, t, token, scratch); });
   };
   return launch;
 }

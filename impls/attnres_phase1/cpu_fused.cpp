@@ -54,12 +54,9 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
   launch.enqueue = [p, t, queries = static_cast<float*>(workspace.data),
                     threads = device.threads](Stream) {
     attnres::widen_row(queries, t.wt.data, p.query_type(), p.S * p.D);
-    attnres::for_each_chunk(
+    attnres::for_each_token(
         p.tokens(), scratch_of(p), queries, threads,
-        [&](std::int64_t, std::int64_t begin, std::int64_t end, float* scratch) {
-          for (std::int64_t token = begin; token < end; ++token)
-            read_token(p, t, queries, token, scratch);
-        });
+        [&](std::int64_t token, float* scratch) { read_token(p, t, queries, token, scratch); });
   };
   return launch;
 }
