@@ -6,6 +6,7 @@
 #include "impls/attnres/bulk_rows.cuh"
 #include "impls/attnres/depth_products.cuh"
 #include "impls/attnres/lane_softmax.cuh"
+#include "impls/attnres/mixed_rows.cuh"
 #include "impls/attnres/query_rows.cuh"
 #include "impls/attnres/rank_exchange.cuh"
 #include "impls/attnres_phase1/bulk_sm90.h"
@@ -28,10 +29,12 @@ constexpr int kSoftmaxLanes = 4;
 
 /// What a team works in, behind the stages.
 struct TeamMemory {
-  float* products;  // [warps, query rows + 1, pitch]
-  float* totals;    // [S + 1, pitch]: inner products of whole queries, then r
-  float* weights;   // [rows of a group, S rounded up]
-  float* slots;     // of the exchange
+  float* products;           // [warps, query rows + 1, pitch]
+  float* totals;             // [S + 1, pitch]: inner products of whole queries, then r
+  float* weights;            // [rows of a group, S rounded up]
+  attnres::TermTiles terms;  // the same for tensor cores; zeros where an output has none of a row
+  int* splits;               // [tokens, S]: all that the terms of a query need is there
+  float* slots;              // of the exchange
 
   __device__ static TeamMemory of(const BulkConfig& config,
                                   const BulkSums& sums,
@@ -42,7 +45,10 @@ struct TeamMemory {
                    team.index * sums.team_floats(config.team_warps);
     own.totals = own.products + config.team_warps * sums.warp_floats;
     own.weights = own.totals + sums.total_floats;
-    own.slots = own.weights + sums.weight_floats;
+    own.terms = {reinterpret_cast<std::uint32_t*>(own.weights + sums.weight_floats),
+                 sums.term_tiles};
+    own.splits = reinterpret_cast<int*>(own.terms.words + sums.term_words);
+    own.slots = reinterpret_cast<float*>(own.splits + sums.pair_words);
     return own;
   }
 };
@@ -88,6 +94,7 @@ __device__ inline void add_totals(const BulkArguments& p,
 }
 
 /// The weights of every token and query of a group, and their lse. Ends with a barrier of the team.
+template <class T>
 __device__ inline void find_weights(const BulkArguments& p,
                                     const BulkSums& sums,
                                     const Team& team,
@@ -102,78 +109,117 @@ __device__ inline void find_weights(const BulkArguments& p,
     const bool exists = pair < tokens * p.S;
     const int t = exists ? pair / p.S : 0;
     const int s = exists ? pair % p.S : 0;
+    const float* r = own.totals + p.S * sums.pitch + t * p.N;
+    float* weights = own.weights + t * p.N * sums.weight_pitch + s;
     const float lse = attnres::depth_softmax_lanes<kSoftmaxLanes>(
-        exists ? p.N : 0, part, own.totals + s * sums.pitch + t * p.N,
-        own.totals + p.S * sums.pitch + t * p.N, own.weights + t * p.N * sums.weight_pitch + s,
+        exists ? p.N : 0, part, own.totals + s * sums.pitch + t * p.N, r, weights,
         sums.weight_pitch);
-    if (stores && exists && part == 0) p.lse[s * p.tokens + token + t] = lse;
+    const int output = t * sums.query_blocks * attnres::kTileRows + s;
+    bool splits = true;
+    for (int n = part; exists && n < p.N; n += kSoftmaxLanes) {
+      const float weight = weights[n * sums.weight_pitch];
+      own.terms.put<T>(output, t * p.N + n, weight);
+      // r is neither 0 nor NaN: the row is finite.
+      splits &= r[n] > 0 && (weight == 0 || !(weight < attnres::kLeastWeight<T>));
+    }
+    const unsigned votes =
+        __ballot_sync(0xffffffffu, splits) >> team.lane / kSoftmaxLanes * kSoftmaxLanes;
+    if (exists && part == 0) {
+      own.splits[pair] = votes % (1u << kSoftmaxLanes) == (1u << kSoftmaxLanes) - 1;
+      if (stores) p.lse[s * p.tokens + token + t] = lse;
+    }
   }
   team.sync();  // the team's warps: the weights are there
 }
 
-/// The mixed rows of kQueries queries from `first` on, of one token: rows of N sources at `rows`.
-template <class T, int kQueries>
-__device__ inline void mix_queries(const BulkArguments& p,
-                                   const Team& team,
-                                   const float* weights,
-                                   int weight_pitch,
-                                   const char* rows,
-                                   const ColumnRange& range,
-                                   std::int64_t token,
-                                   int first) {
-  const int row_bytes = p.config.row_bytes();
-  for (int group = team.thread; group < range.count; group += team.threads()) {
-    float mixed[kQueries][kColumns];
+/// Whether tensor cores may mix a group: rows that are not finite would reach outputs whose weight of
+/// them is 0, and -0 would not come out bit for bit where one source is all there is.
+__device__ inline bool may_split(const BulkArguments& p,
+                                 const Team& team,
+                                 const TeamMemory& own,
+                                 int tokens) {
+  bool splits = p.N > 1 && tokens == p.config.tokens;
+  for (int pair = team.lane; splits && pair < tokens * p.S; pair += 32)
+    splits = own.splits[pair] != 0;
+  return __all_sync(0xffffffffu, splits) != 0;
+}
+
+/// The mixed rows of a group on tensor cores: a warp has the columns of `steps`.
+template <class T, class U>
+__device__ inline void mix_tiles(const BulkArguments& p,
+                                 const BulkSums& sums,
+                                 const Team& team,
+                                 const TeamMemory& own,
+                                 const char* stage,
+                                 const ColumnRange& range,
+                                 const attnres::StepRange& steps,
+                                 std::int64_t token) {
+  constexpr int kStepBytes = 2 * attnres::kStepColumns;
+  const int blocks = p.config.tokens * sums.query_blocks;
+  for (int block = 0; block < blocks; block += 2) {
+    const bool two = block + 1 < blocks;
+    const auto left = [&](int tile) {
+      return attnres::LeftTerms::load(own.terms, block, two, tile, team.lane);
+    };
+    const auto rows = [&](int tile) {
+      return attnres::TileLane::of(stage, p.config.row_bytes(), p.config.group_rows, tile,
+                                   team.lane);
+    };
+    U* to[2];
+    bool has[2];
 #pragma unroll
-    for (int s = 0; s < kQueries; ++s) {
-#pragma unroll
-      for (int i = 0; i < kColumns; ++i) mixed[s][i] = -0.0f;  // one source comes out bit for bit
+    for (int half = 0; half < 2; ++half) {
+      const int s = (block + half) % sums.query_blocks * attnres::kTileRows + team.lane / 4;
+      has[half] = s < p.S && block + half < blocks;
+      to[half] = static_cast<U*>(p.out) +
+                 (s * p.tokens + token + (block + half) / sums.query_blocks) * p.D;
     }
-    const char* row = rows + group * 16;
-    const float* weight = weights + first;
-#pragma unroll 2
-    for (int n = 0; n < p.N; ++n, row += row_bytes, weight += weight_pitch) {
-      float x[kColumns];
-      load_vector(reinterpret_cast<const T*>(row), x);
-      float p_n[kQueries];
-      attnres::load_together(weight, p_n);
+    const attnres::LeftTerms first_left = left(0);
+    const attnres::TileLane first_rows = rows(0);
+    for (int step = steps.first; step < steps.first + steps.count; ++step) {
+      float mixed[4][4] = {};
+      attnres::add_weighted_rows<T>(first_left, first_rows, step * kStepBytes, mixed);
+      for (int tile = 1; tile < sums.term_tiles; ++tile)
+        attnres::add_weighted_rows<T>(left(tile), rows(tile), step * kStepBytes, mixed);
+      const int group = step * (attnres::kStepColumns / kColumns) + team.lane % 4;
 #pragma unroll
-      for (int s = 0; s < kQueries; ++s) {
-#pragma unroll
-        for (int i = 0; i < kColumns; ++i) mixed[s][i] += p_n[s] * x[i];
+      for (int half = 0; half < 2; ++half) {
+        float x[kColumns];
+        attnres::take_columns<T>(mixed, half, x);
+        if (has[half] && group < range.count)
+          attnres::store_group(to[half], range.first + group, x);
       }
     }
-    attnres::as_type(p.out_dtype, [&]<class U>(std::type_identity<U>) {
-      U* to = static_cast<U*>(p.out) + (first * p.tokens + token) * p.D;
-      std::int64_t plane = p.tokens * p.D;
-      // Opaque: the compiler would keep the offsets of all planes in registers over all tokens.
-      asm volatile("" : "+l"(plane));
-#pragma unroll
-      for (int s = 0; s < kQueries; ++s, to += plane) {
-        if (first + s < p.S) attnres::store_group(to, range.first + group, mixed[s]);
-      }
-    });
   }
 }
 
-/// All queries of one token: eight at a time, then what is left.
-template <class T>
-__device__ inline void mix_token(const BulkArguments& p,
-                                 const Team& team,
-                                 const float* weights,
-                                 int weight_pitch,
-                                 const char* rows,
-                                 const ColumnRange& range,
-                                 std::int64_t token) {
-  int first = 0;
-  for (; p.S - first > 4; first += 8)
-    mix_queries<T, 8>(p, team, weights, weight_pitch, rows, range, token, first);
-  if (p.S - first > 2) {
-    mix_queries<T, 4>(p, team, weights, weight_pitch, rows, range, token, first);
-  } else if (p.S - first == 2) {
-    mix_queries<T, 2>(p, team, weights, weight_pitch, rows, range, token, first);
-  } else if (p.S - first == 1) {
-    mix_queries<T, 1>(p, team, weights, weight_pitch, rows, range, token, first);
+/// The same on FMA pipes, any values: one query of one token after the other.
+template <class T, class U>
+__device__ inline void mix_rows(const BulkArguments& p,
+                                const BulkSums& sums,
+                                const Team& team,
+                                const TeamMemory& own,
+                                const char* stage,
+                                const ColumnRange& range,
+                                std::int64_t token,
+                                int tokens) {
+  for (int output = 0; output < tokens * p.S; ++output) {
+    const int t = output / p.S;
+    const int s = output % p.S;
+    U* to = static_cast<U*>(p.out) + (s * p.tokens + token + t) * p.D;
+    for (int group = team.thread; group < range.count; group += team.threads()) {
+      float mixed[kColumns];
+#pragma unroll
+      for (float& x : mixed) x = -0.0f;  // one source comes out bit for bit
+      for (int row = t * p.N; row < (t + 1) * p.N; ++row) {
+        float x[kColumns];
+        load_vector(reinterpret_cast<const T*>(stage + row * p.config.row_bytes() + group * 16), x);
+        const float weight = own.weights[row * sums.weight_pitch + s];
+#pragma unroll
+        for (int i = 0; i < kColumns; ++i) mixed[i] += weight * x[i];
+      }
+      attnres::store_group(to, range.first + group, mixed);
+    }
   }
 }
 
@@ -195,6 +241,7 @@ __device__ inline void read_groups(const BulkArguments& p,
   const StagedRows queries{sm90::shared_address(memory + config.resident_offset()),
                            config.row_bytes(), sums.query_rows};
   const attnres::StepRange steps = attnres::steps_of(config.steps(), team.warp, config.team_warps);
+  for (int i = team.thread; i < sums.term_words; i += team.threads()) own.terms.words[i] = 0;
   for (std::int64_t i = team.index; groups.has(i); i += config.teams) {
     const char* stage = memory + config.stage_offset() + cursor.stage() * config.stage_bytes();
     const StagedRows rows{sm90::shared_address(stage), config.row_bytes(), config.group_rows};
@@ -205,10 +252,15 @@ __device__ inline void read_groups(const BulkArguments& p,
     add_totals(p, sums, team, own, exchange);
     const std::int64_t token = groups.begin(i);
     const int tokens = groups.count(i);
-    find_weights(p, sums, team, own, token, tokens, first_rank);
-    for (int t = 0; t < tokens; ++t)
-      mix_token<T>(p, team, own.weights + t * p.N * sums.weight_pitch, sums.weight_pitch,
-                   stage + t * p.N * config.row_bytes(), range, token + t);
+    find_weights<T>(p, sums, team, own, token, tokens, first_rank);
+    const bool splits = may_split(p, team, own, tokens);
+    attnres::as_type(p.out_dtype, [&]<class U>(std::type_identity<U>) {
+      if (splits) {
+        mix_tiles<T, U>(p, sums, team, own, stage, range, steps, token);
+      } else {
+        mix_rows<T, U>(p, sums, team, own, stage, range, token, tokens);
+      }
+    });
     cursor.release(config, team, barriers);
   }
 }

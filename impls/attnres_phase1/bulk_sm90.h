@@ -2,6 +2,7 @@
 #pragma once
 
 #include "impls/attnres/bulk_config.h"
+#include "impls/attnres/weight_terms.h"
 #include "reference/attnres_phase1/contract.h"
 
 namespace attn::attnres_phase1 {
@@ -20,8 +21,9 @@ struct BulkArguments {
   float eps;
 };
 
-/// Floats of a team: the warps' products of every query row with every row of a group and its squares;
-/// their totals, of whole queries; weights; what the ranks of a cluster send each other.
+/// Words of a team: the warps' products of every query row with every row of a group and its squares;
+/// their totals, of whole queries; weights, in fp32 and as tensor cores want them; which of them tensor
+/// cores may have; what the ranks of a cluster send each other.
 struct BulkSums {
   int query_rows;    // S times terms
   int pitch;         // of products and totals
@@ -29,6 +31,10 @@ struct BulkSums {
   int total_floats;  // [S + 1, pitch]: the last row becomes the reciprocal RMS
   int weight_pitch;  // of weights [rows of a group, S rounded up]
   int weight_floats;
+  int query_blocks;  // of eight, of a token
+  int term_tiles;    // of eight rows, of a group
+  int term_words;    // [blocks of outputs, tiles]
+  int pair_words;    // of a group's tokens and queries, rounded up to 16 bytes
   int exchange_floats;
 
   static constexpr BulkSums of(const attnres::BulkConfig& config, int S, int terms) {
@@ -39,11 +45,16 @@ struct BulkSums {
     sums.total_floats = (S + 1) * sums.pitch;
     sums.weight_pitch = (S + 7) / 8 * 8;
     sums.weight_floats = config.group_rows * sums.weight_pitch;
+    sums.query_blocks = (S + attnres::kTileRows - 1) / attnres::kTileRows;
+    sums.term_tiles = sums.pitch / attnres::kTileRows;
+    sums.term_words = config.tokens * sums.query_blocks * sums.term_tiles * attnres::kTileWords;
+    sums.pair_words = (config.tokens * S + 3) / 4 * 4;
     sums.exchange_floats = config.ranks == 1 ? 0 : 2 * config.ranks * sums.total_floats;
     return sums;
   }
   constexpr int team_floats(int team_warps) const {
-    return team_warps * warp_floats + total_floats + weight_floats + exchange_floats;
+    return team_warps * warp_floats + total_floats + weight_floats + term_words + pair_words +
+           exchange_floats;
   }
 };
 
