@@ -119,24 +119,32 @@ __device__ std::uint32_t pack(Element low, Element high) {
   return bits[0] | static_cast<std::uint32_t>(bits[1]) << 16;
 }
 
-// d[16, 8] = a[16, 16] b[8, 16]^T + 1, fragments built by the layout in mma.cuh.
-template <class Element>
+// d[16, 8] = a[16, kDepth] b[8, kDepth]^T + 1, fragments built by the layout in mma.cuh.
+template <class Element, int kDepth>
 __global__ void mma_kernel(const Element* a, const Element* b, float* d) {
   const int lane = lane_id();
   const int g = lane / 4;
   const int t = lane % 4;
   const auto pair = [](const Element* row, int k) { return pack(row[k], row[k + 1]); };
-  const std::uint32_t ra[4] = {pair(a + 16 * g, 2 * t), pair(a + 16 * (g + 8), 2 * t),
-                               pair(a + 16 * g, 2 * t + 8), pair(a + 16 * (g + 8), 2 * t + 8)};
+  const Element* upper = a + kDepth * g;
+  const Element* lower = a + kDepth * (g + 8);
+  const Element* column = b + kDepth * g;
   float rd[4] = {1, 1, 1, 1};
-  mma_m16n8k16<Element>(rd, ra, pair(b + 16 * g, 2 * t), pair(b + 16 * g, 2 * t + 8));
+  if constexpr (kDepth == 8) {
+    mma_m16n8k8<Element>(rd, {pair(upper, 2 * t), pair(lower, 2 * t)}, pair(column, 2 * t));
+  } else {
+    mma_m16n8k16<Element>(
+        rd,
+        {pair(upper, 2 * t), pair(lower, 2 * t), pair(upper, 2 * t + 8), pair(lower, 2 * t + 8)},
+        pair(column, 2 * t), pair(column, 2 * t + 8));
+  }
   for (int c = 0; c < 4; ++c) d[8 * (g + 8 * (c / 2)) + 2 * t + c % 2] = rd[c];
 }
 
-template <class Element>
+template <class Element, int kDepth>
 void expect_product() {
-  std::vector<Element> a(16 * 16);
-  std::vector<Element> b(8 * 16);
+  std::vector<Element> a(16 * kDepth);
+  std::vector<Element> b(8 * kDepth);
   std::vector<int> int_a(a.size());
   std::vector<int> int_b(b.size());
   for (std::size_t i = 0; i < a.size(); ++i) int_a[i] = static_cast<int>(i * 7 % 23) - 11;
@@ -146,20 +154,23 @@ void expect_product() {
   const DeviceVector<Element> device_a(a);
   const DeviceVector<Element> device_b(b);
   const DeviceVector<float> device_d(std::vector<float>(16 * 8));
-  mma_kernel<Element><<<1, 32>>>(device_a.get(), device_b.get(), device_d.get());
+  mma_kernel<Element, kDepth><<<1, 32>>>(device_a.get(), device_b.get(), device_d.get());
   CUDA_CHECK_LAUNCH();
   const std::vector<float> got = device_d.host();
   for (std::size_t row = 0; row < 16; ++row) {
     for (std::size_t column = 0; column < 8; ++column) {
       int want = 1;  // small integers: exact in every type on the way
-      for (std::size_t k = 0; k < 16; ++k) want += int_a[16 * row + k] * int_b[16 * column + k];
+      for (std::size_t k = 0; k < kDepth; ++k)
+        want += int_a[kDepth * row + k] * int_b[kDepth * column + k];
       EXPECT_EQ(got[8 * row + column], static_cast<float>(want)) << row << ", " << column;
     }
   }
 }
 
-TEST_F(Sm80Instructions, MmaF16) { expect_product<__half>(); }
-TEST_F(Sm80Instructions, MmaBf16) { expect_product<__nv_bfloat16>(); }
+TEST_F(Sm80Instructions, MmaF16) { expect_product<__half, 16>(); }
+TEST_F(Sm80Instructions, MmaBf16) { expect_product<__nv_bfloat16, 16>(); }
+TEST_F(Sm80Instructions, HalfMmaF16) { expect_product<__half, 8>(); }
+TEST_F(Sm80Instructions, HalfMmaBf16) { expect_product<__nv_bfloat16, 8>(); }
 
 }  // namespace
 }  // namespace attn::sm80

@@ -1,13 +1,10 @@
-// The choice of ranks, groups, stages and teams.
+// The choice of ranks, groups and stages.
 #include "impls/attnres/bulk_config.h"
 
 #include <algorithm>
 
 namespace attn::attnres {
 namespace {
-
-/// Columns from which on a team of eight warps has work for all of them.
-constexpr int kWideGroups = 128;  // of eight: four warps' threads
 
 /// Of a rank, where rows are split only because there are few tokens: an exchange between fewer costs
 /// more than it saves.
@@ -27,8 +24,6 @@ BulkConfig layout(const BulkNeeds& needs, int ranks, int tokens, std::size_t ava
   BulkConfig config;
   config.ranks = ranks;
   config.tokens = tokens;
-  config.teams = widest <= kWideGroups ? 4 : 2;
-  config.team_warps = kBulkWarps / config.teams;
   config.group_rows = tokens * needs.token_rows;
   config.resident_rows = needs.resident_rows;
   config.padded = (widest * 8 + kStepColumns - 1) / kStepColumns * kStepColumns;
@@ -57,8 +52,7 @@ BulkConfig choose_bulk(const BulkNeeds& needs, const DeviceInfo& device) {
           layout(needs, ranks, static_cast<int>(tokens), device.shared_bytes_per_block);
       const std::int64_t cluster_tokens = clusters(device, ranks) * tokens;
       const std::int64_t rounds = (needs.tokens + cluster_tokens - 1) / cluster_tokens;
-      if (config.stages >= 1 &&
-          config.stages >= std::min<std::int64_t>(comfortable_stages(config.teams), rounds))
+      if (config.stages >= 1 && config.stages >= std::min<std::int64_t>(kBulkTeams, rounds))
         return config;
       if (config.stages > best.stages) best = config;
     }
@@ -70,8 +64,7 @@ std::string describe(const BulkConfig& config) {
   const std::string ranks =
       config.ranks == 1 ? "" : std::to_string(config.ranks) + " CTAs a cluster, ";
   return ranks + std::to_string(config.stages) + " stages of " + std::to_string(config.tokens) +
-         (config.tokens == 1 ? " token, " : " tokens, ") + std::to_string(config.teams) +
-         " teams of " + std::to_string(config.team_warps) + " warps";
+         (config.tokens == 1 ? " token" : " tokens");
 }
 
 }  // namespace attn::attnres

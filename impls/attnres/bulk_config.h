@@ -1,5 +1,5 @@
 // How a Hopper kernel of the family lays groups of tokens out: columns over the CTAs of a cluster, rows
-// in a ring of stages, teams of warps. Chosen on the host, by arithmetic alone.
+// in a ring of stages. Chosen on the host, by arithmetic alone.
 #pragma once
 
 #include <cstddef>
@@ -11,19 +11,19 @@
 
 namespace attn::attnres {
 
-inline constexpr int kBulkWarps = 16;  ///< of all teams; one more warp copies rows
+/// Warps of a CTA: teams take groups of tokens in turn. Much of a group's time is latency that no warp of
+/// its team can use, so that several groups are under way.
+inline constexpr int kBulkTeams = 4;
+inline constexpr int kTeamWarps = 4;
 inline constexpr int kMostStages = 16;
-inline constexpr int kMostTeams = 4;
 inline constexpr int kMostRanks = 8;  ///< CTAs of a cluster: more are not portable
 /// Columns of a step of the products: rows are padded to whole steps.
 inline constexpr int kStepColumns = 32;
 
-/// Full barriers of every team and stage, empty barriers, two for each team's exchange; at the start of
-/// shared memory.
+/// Full barriers of every team and stage, two for each team's exchange; at the start of shared memory.
 struct BulkBarriers {
-  std::uint64_t full[kMostTeams][kMostStages];
-  std::uint64_t empty[kMostStages];
-  std::uint64_t exchange[kMostTeams][2];
+  std::uint64_t full[kBulkTeams][kMostStages];
+  std::uint64_t exchange[kBulkTeams][2];
 };
 static_assert(sizeof(BulkBarriers) % 16 == 0, "rows follow, and start on 16 bytes");
 
@@ -41,7 +41,6 @@ constexpr ColumnRange columns_of(int groups, int ranks, int rank) {
 struct BulkConfig {
   int ranks = 0;   ///< CTAs of a cluster; 0 where nothing fits
   int tokens = 1;  ///< of a group
-  int teams = 2, team_warps = kBulkWarps / 2;
   int stages = 0;
   int group_rows = 0;     ///< staged rows of a group
   int resident_rows = 0;  ///< rows that stay, before the stages
@@ -69,14 +68,11 @@ struct BulkNeeds {
   std::function<std::int64_t(const BulkConfig&)> rest_bytes;
 };
 
-/// Stages that keep copies under way while every team has one: two more than teams.
-constexpr int comfortable_stages(int teams) { return teams + 2; }
-
-/// The fewest ranks, then the largest groups, with comfortable stages or one for each of a cluster's
+/// The fewest ranks, then the largest groups, with a stage for each team or for each of a cluster's
 /// groups; few tokens are spread over all ranks that there are SMs for. Else what has most stages.
 BulkConfig choose_bulk(const BulkNeeds& needs, const DeviceInfo& device);
 
-/// For a row of results: "2 CTAs a cluster, 5 stages of 2 tokens, 2 teams of 8 warps".
+/// For a row of results: "2 CTAs a cluster, 5 stages of 2 tokens".
 std::string describe(const BulkConfig& config);
 
 }  // namespace attn::attnres

@@ -1,9 +1,9 @@
-// Token rows in a ring of shared-memory stages: one thread starts bulk copies, teams of warps take the
-// groups of tokens in turn.
+// Token rows in a ring of shared-memory stages, filled by bulk copies: teams of warps take the groups of
+// tokens in turn, and a team that has read a stage starts the copies of the group that comes there next.
 //
-// Group i of a cluster goes to team i mod teams and to stage i mod stages. A stage has one `empty`
-// barrier, whose every phase the copying thread sees, and a `full` barrier for each team: a team must
-// not wait at a barrier of which it skips phases, as a parity tells a phase from its neighbours only.
+// Group i of a cluster goes to team i mod teams and to stage i mod stages. A stage has a `full` barrier
+// for each team: a team must not wait at a barrier of which it skips phases, as a parity tells a phase
+// from its neighbours only.
 #pragma once
 
 #include <cstdint>
@@ -38,15 +38,12 @@ struct TokenGroups {
 /// Initialises the ring's barriers and those of the teams' exchange; by one thread, before a barrier of
 /// the CTA, or of the cluster where there is one.
 __device__ inline void init_barriers(const BulkConfig& config, BulkBarriers& barriers) {
-  for (int stage = 0; stage < config.stages; ++stage) {
-    for (int team = 0; team < config.teams; ++team)
+  for (int team = 0; team < kBulkTeams; ++team) {
+    for (int stage = 0; stage < config.stages; ++stage)
       sm90::mbarrier_init(sm90::shared_address(&barriers.full[team][stage]), 1);
-    sm90::mbarrier_init(sm90::shared_address(&barriers.empty[stage]),
-                        static_cast<std::uint32_t>(config.team_warps));
-  }
-  for (int team = 0; team < config.teams; ++team)
     for (auto& barrier : barriers.exchange[team])
       sm90::mbarrier_init(sm90::shared_address(&barrier), 1);
+  }
   sm90::mbarrier_init_fence();
 }
 
@@ -61,34 +58,31 @@ __device__ inline void clear_padding(
   }
 }
 
-/// Copies all groups of the cluster, `bytes` of each row: one thread, from beginning to end. Row r of a
-/// group comes from row(token, r), where token is the group's first, and lies r rows into its stage; a
-/// group of c tokens has the rows below c * token_rows. Addresses and `bytes` are multiples of 16.
+/// Starts the copies of group i, if there is one, which `team` will read in `stage`, `bytes` of each row:
+/// one warp, a lane a row. Row r comes from row(token, r), where token is the group's first, and lies r rows into its stage; a group of c
+/// tokens has the rows below c * token_rows. Addresses and `bytes` are multiples of 16. Nobody reads the
+/// stage any more.
 template <class Row>
-__device__ inline void copy_groups(const BulkConfig& config,
-                                   BulkBarriers& barriers,
-                                   std::uint32_t stages,
-                                   const TokenGroups& groups,
-                                   int token_rows,
-                                   std::uint32_t bytes,
-                                   Row&& row) {
-  int stage = 0;
-  int team = 0;
-  std::uint32_t phase = 0;
-  for (std::int64_t i = 0; groups.has(i); ++i) {
-    // From the warps of the team that had the stage: they have read its rows. Free at first.
-    sm90::mbarrier_wait(sm90::shared_address(&barriers.empty[stage]), phase ^ 1);
-    const std::uint32_t full = sm90::shared_address(&barriers.full[team][stage]);
-    const int rows = groups.count(i) * token_rows;
-    const std::int64_t token = groups.begin(i);
-    sm90::mbarrier_arrive_expect(full, static_cast<std::uint32_t>(rows) * bytes);
-    std::uint32_t to = stages + static_cast<std::uint32_t>(stage * config.stage_bytes());
-#pragma unroll 4
-    for (int r = 0; r < rows; ++r, to += static_cast<std::uint32_t>(config.row_bytes()))
-      sm90::bulk_load(to, row(token, r), bytes, full);
-    if (++team == config.teams) team = 0;
-    if (++stage == config.stages) stage = 0, phase ^= 1;
-  }
+__device__ inline void start_copies(const BulkConfig& config,
+                                    BulkBarriers& barriers,
+                                    std::uint32_t stages,
+                                    const TokenGroups& groups,
+                                    std::int64_t i,
+                                    int stage,
+                                    int team,
+                                    int token_rows,
+                                    std::uint32_t bytes,
+                                    int lane,
+                                    Row&& row) {
+  if (!groups.has(i)) return;
+  const std::uint32_t full = sm90::shared_address(&barriers.full[team][stage]);
+  const std::uint32_t to = stages + static_cast<std::uint32_t>(stage * config.stage_bytes());
+  const int rows = groups.count(i) * token_rows;
+  if (lane == 0) sm90::mbarrier_arrive_expect(full, static_cast<std::uint32_t>(rows) * bytes);
+  __syncwarp();
+  for (int r = lane; r < rows; r += 32)
+    sm90::bulk_load(to + static_cast<std::uint32_t>(r * config.row_bytes()),
+                    row(groups.begin(i), r), bytes, full);
 }
 
 /// Where a team stands in the ring.
@@ -103,11 +97,9 @@ class StageCursor {
   __device__ void wait(const Team& team, BulkBarriers& barriers) const {
     sm90::mbarrier_wait_warp(sm90::shared_address(&barriers.full[team.index][stage_]), phase_);
   }
-  /// The warp has read what it wants of the stage; goes on to the team's next.
-  __device__ void release(const BulkConfig& config, const Team& team, BulkBarriers& barriers) {
-    __syncwarp();
-    if (team.lane == 0) sm90::mbarrier_arrive(sm90::shared_address(&barriers.empty[stage_]));
-    stage_ = (stage_ + config.teams) % config.stages;
+  /// Goes on to the team's next group.
+  __device__ void advance(const BulkConfig& config) {
+    stage_ = (stage_ + kBulkTeams) % config.stages;
     if (stage_ == start_) phase_ ^= 1;  // every stage that the team comes to has been visited once
   }
 

@@ -1,10 +1,9 @@
 // Weighted sums of 16-bit rows in shared memory on tensor cores, of fp32 class: for outputs o
 //   sum over rows k of weight[o, k] row_k.
 //
-// An m16n8k16 product has two blocks of eight outputs as its rows and one column of each of eight staged
-// rows as its columns. A weight is the exact sum of three 16-bit terms, of which a product holds two, for
-// the same eight rows twice. Products of 16-bit numbers are exact, and a chain is short (tensor cores
-// cut off what an addition loses): two products for eight rows.
+// An m16n8k8 product has two blocks of eight outputs as its rows and eight columns of eight staged rows. A
+// weight is the exact sum of three 16-bit terms, a product each. Products of 16-bit numbers are exact, and
+// chains are short (tensor cores cut off what an addition loses): three products for eight rows.
 //
 // Columns are handed out so that the accumulators of four products hold eight neighbouring columns of an
 // output in a thread: one 16-byte store, no exchange between lanes.
@@ -101,13 +100,11 @@ __device__ inline void add_weighted_rows(const LeftTerms& left,
       __byte_perm(even.x, odd.x, rows.half), __byte_perm(even.y, odd.y, rows.half),
       __byte_perm(even.z, odd.z, rows.half), __byte_perm(even.w, odd.w, rows.half)};
 #pragma unroll
-  for (int j = 0; j < 4; ++j)
-    sm80::mma_m16n8k16<T>(sums[j], {left.word[0][2], left.word[1][2], 0, 0}, right[j], right[j]);
+  for (int term = kWeightTerms - 1; term >= 0; --term) {  // small ones first
 #pragma unroll
-  for (int j = 0; j < 4; ++j)
-    sm80::mma_m16n8k16<T>(sums[j],
-                          {left.word[0][0], left.word[1][0], left.word[0][1], left.word[1][1]},
-                          right[j], right[j]);
+    for (int j = 0; j < 4; ++j)
+      sm80::mma_m16n8k8<T>(sums[j], {left.word[0][term], left.word[1][term]}, right[j]);
+  }
 }
 
 /// The eight neighbouring columns of one of a lane's two outputs.

@@ -1,7 +1,6 @@
-// The kernel of bulk_sm90: one warp copies, teams of warps take groups of tokens in turn.
+// The kernel of bulk_sm90: teams of warps take groups of tokens in turn.
 #pragma once
 
-#include "impls/arch/sm90/barrier.cuh"
 #include "impls/arch/sm90/cluster.cuh"
 #include "impls/attnres/bulk_rows.cuh"
 #include "impls/attnres/depth_products.cuh"
@@ -22,9 +21,7 @@ using attnres::StagedRows;
 using attnres::Team;
 using attnres::TokenGroups;
 
-constexpr int kTeamThreads = 32 * attnres::kBulkWarps;
-constexpr int kThreads = kTeamThreads + 32;
-constexpr int kTeamsBarrier = attnres::kMostTeams + 1;  // of all teams; teams have 1 and up
+constexpr int kThreads = 32 * attnres::kTeamWarps * attnres::kBulkTeams;
 constexpr int kSoftmaxLanes = 4;
 
 /// What a team works in, behind the stages.
@@ -41,9 +38,9 @@ struct TeamMemory {
                                   const Team& team,
                                   char* memory) {
     TeamMemory own{};
-    own.products = reinterpret_cast<float*>(memory + config.rest_offset()) +
-                   team.index * sums.team_floats(config.team_warps);
-    own.totals = own.products + config.team_warps * sums.warp_floats;
+    own.products =
+        reinterpret_cast<float*>(memory + config.rest_offset()) + team.index * sums.team_floats();
+    own.totals = own.products + attnres::kTeamWarps * sums.warp_floats;
     own.weights = own.totals + sums.total_floats;
     own.terms = {reinterpret_cast<std::uint32_t*>(own.weights + sums.weight_floats),
                  sums.term_tiles};
@@ -63,7 +60,8 @@ __device__ inline float add_products(const BulkArguments& p,
   int at = i + (row < p.S ? 0 : (p.terms - 1) * p.S * sums.pitch);
   float total = 0;
   for (int term = 0; term < terms; ++term, at += p.S * sums.pitch) {
-    for (int warp = 0; warp < p.config.team_warps; ++warp)
+#pragma unroll
+    for (int warp = 0; warp < attnres::kTeamWarps; ++warp)
       total += products[warp * sums.warp_floats + at];
   }
   return total;
@@ -165,29 +163,32 @@ __device__ inline void mix_tiles(const BulkArguments& p,
       return attnres::TileLane::of(stage, p.config.row_bytes(), p.config.group_rows, tile,
                                    team.lane);
     };
+    const int groups_of_step = attnres::kStepColumns / kColumns;
+    const int first_group = steps.first * groups_of_step + team.lane % 4;
     U* to[2];
-    bool has[2];
+    int end[2];  // of the lane's groups of columns
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int s = (block + half) % sums.query_blocks * attnres::kTileRows + team.lane / 4;
-      has[half] = s < p.S && block + half < blocks;
-      to[half] = static_cast<U*>(p.out) +
-                 (s * p.tokens + token + (block + half) / sums.query_blocks) * p.D;
+      const std::int64_t t = token + (block + half) / sums.query_blocks;
+      end[half] = s < p.S && block + half < blocks ? range.count : 0;
+      to[half] = static_cast<U*>(p.out) + (s * p.tokens + t) * p.D +
+                 (range.first + first_group) * kColumns;
     }
     const attnres::LeftTerms first_left = left(0);
     const attnres::TileLane first_rows = rows(0);
-    for (int step = steps.first; step < steps.first + steps.count; ++step) {
+    for (int step = 0; step < steps.count; ++step) {
+      const int offset = (steps.first + step) * kStepBytes;
       float mixed[4][4] = {};
-      attnres::add_weighted_rows<T>(first_left, first_rows, step * kStepBytes, mixed);
+      attnres::add_weighted_rows<T>(first_left, first_rows, offset, mixed);
       for (int tile = 1; tile < sums.term_tiles; ++tile)
-        attnres::add_weighted_rows<T>(left(tile), rows(tile), step * kStepBytes, mixed);
-      const int group = step * (attnres::kStepColumns / kColumns) + team.lane % 4;
+        attnres::add_weighted_rows<T>(left(tile), rows(tile), offset, mixed);
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         float x[kColumns];
         attnres::take_columns<T>(mixed, half, x);
-        if (has[half] && group < range.count)
-          attnres::store_group(to[half], range.first + group, x);
+        if (first_group + step * groups_of_step < end[half]) attnres::store_group(to[half], 0, x);
+        to[half] += attnres::kStepColumns;
       }
     }
   }
@@ -235,20 +236,34 @@ __device__ inline void read_groups(const BulkArguments& p,
   const BulkConfig& config = p.config;
   const BulkSums sums = BulkSums::of(config, p.S, p.terms);
   const TeamMemory own = TeamMemory::of(config, sums, team, memory);
+  const auto copy = [&](std::int64_t i, int stage, int reader) {
+    attnres::start_copies(config, barriers, sm90::shared_address(memory + config.stage_offset()),
+                          groups, i, stage, reader, p.N,
+                          static_cast<std::uint32_t>(range.count * 16), team.lane,
+                          [&](std::int64_t token, int row) {
+                            const int n = row % p.N;
+                            return static_cast<const T*>(p.v.data[n]) +
+                                   (token + row / p.N) * p.v.stride + range.first * kColumns;
+                          });
+  };
+  if (team.warp == 0)
+    for (int i = team.index; i < config.stages; i += attnres::kBulkTeams) copy(i, i, team.index);
   attnres::RankExchange exchange(own.slots, barriers.exchange[team.index], config.ranks,
                                  sums.total_floats);
   attnres::StageCursor cursor(config, team);
+  const int next_reader = (team.index + config.stages) % attnres::kBulkTeams;  // of a stage
   const StagedRows queries{sm90::shared_address(memory + config.resident_offset()),
                            config.row_bytes(), sums.query_rows};
-  const attnres::StepRange steps = attnres::steps_of(config.steps(), team.warp, config.team_warps);
+  const attnres::StepRange steps =
+      attnres::steps_of(config.steps(), team.warp, attnres::kTeamWarps);
   for (int i = team.thread; i < sums.term_words; i += team.threads()) own.terms.words[i] = 0;
-  for (std::int64_t i = team.index; groups.has(i); i += config.teams) {
+  for (std::int64_t i = team.index; groups.has(i); i += attnres::kBulkTeams) {
     const char* stage = memory + config.stage_offset() + cursor.stage() * config.stage_bytes();
     const StagedRows rows{sm90::shared_address(stage), config.row_bytes(), config.group_rows};
     cursor.wait(team, barriers);
     attnres::warp_products<T, true>(queries, rows, steps.first, steps.count, team.lane,
                                     own.products + team.warp * sums.warp_floats);
-    team.sync();  // the team's warps: their products are there; all have mixed the group before
+    team.sync();  // the team's warps: their products are there
     add_totals(p, sums, team, own, exchange);
     const std::int64_t token = groups.begin(i);
     const int tokens = groups.count(i);
@@ -261,7 +276,9 @@ __device__ inline void read_groups(const BulkArguments& p,
         mix_rows<T, U>(p, sums, team, own, stage, range, token, tokens);
       }
     });
-    cursor.release(config, team, barriers);
+    team.sync();  // the team's warps: the stage and the weights have been read
+    if (team.warp == 0) copy(i + config.stages, cursor.stage(), next_reader);
+    cursor.advance(config);
   }
 }
 
@@ -277,32 +294,18 @@ __global__ void __launch_bounds__(kThreads, 1)
   const TokenGroups groups =
       TokenGroups::of(config, p.tokens, blockIdx.x / static_cast<unsigned>(config.ranks),
                       gridDim.x / static_cast<unsigned>(config.ranks));
+  char* resident = memory + config.resident_offset();
   if (thread == 0) attnres::init_barriers(config, barriers);
+  attnres::stage_queries<T>(config, p.wt, p.wt_dtype, p.S, p.D, p.terms, range, resident, thread,
+                            kThreads);
+  attnres::clear_padding(config, resident, config.resident_rows, range.count, thread, kThreads);
+  attnres::clear_padding(config, memory + config.stage_offset(), config.stages * config.group_rows,
+                         range.count, thread, kThreads);
   __syncwarp();
-  sm90::cluster_arrive();  // all threads of the cluster: its barriers are initialised
+  sm90::cluster_arrive();  // all threads of the cluster: barriers, queries and zeros are there
   sm90::cluster_wait();
-
-  if (thread < kTeamThreads) {
-    char* resident = memory + config.resident_offset();
-    attnres::stage_queries<T>(config, p.wt, p.wt_dtype, p.S, p.D, p.terms, range, resident, thread,
-                              kTeamThreads);
-    attnres::clear_padding(config, resident, config.resident_rows, range.count, thread,
-                           kTeamThreads);
-    attnres::clear_padding(config, memory + config.stage_offset(),
-                           config.stages * config.group_rows, range.count, thread, kTeamThreads);
-    sm90::named_barrier_sync(kTeamsBarrier,
-                             kTeamThreads);  // all teams: queries and zeros are there
-    read_groups<T>(p, Team::of(thread, config.team_warps), barriers, groups, range, rank == 0,
-                   memory);
-  } else if (thread == kTeamThreads) {
-    attnres::copy_groups(config, barriers, sm90::shared_address(memory + config.stage_offset()),
-                         groups, p.N, static_cast<std::uint32_t>(range.count * 16),
-                         [&](std::int64_t token, int row) {
-                           const int n = row % p.N;
-                           return static_cast<const T*>(p.v.data[n]) +
-                                  (token + row / p.N) * p.v.stride + range.first * kColumns;
-                         });
-  }
+  read_groups<T>(p, Team::of(thread, attnres::kTeamWarps), barriers, groups, range, rank == 0,
+                 memory);
   if (config.ranks > 1) {
     __syncwarp();
     sm90::cluster_arrive();  // no CTA ends while another may still send it sums

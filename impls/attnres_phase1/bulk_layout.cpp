@@ -20,8 +20,8 @@ attnres::BulkConfig bulk_config(const Problem& p, const DeviceInfo& device) {
        .resident_rows = S * terms,
        .rest_bytes =
            [=](const attnres::BulkConfig& config) {
-             const int floats = BulkSums::of(config, S, terms).team_floats(config.team_warps);
-             return std::int64_t{4} * config.teams * floats;
+             const int floats = BulkSums::of(config, S, terms).team_floats();
+             return std::int64_t{4} * attnres::kBulkTeams * floats;
            }},
       device);
 }

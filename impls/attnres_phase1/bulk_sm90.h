@@ -52,9 +52,9 @@ struct BulkSums {
     sums.exchange_floats = config.ranks == 1 ? 0 : 2 * config.ranks * sums.total_floats;
     return sums;
   }
-  constexpr int team_floats(int team_warps) const {
-    return team_warps * warp_floats + total_floats + weight_floats + term_words + pair_words +
-           exchange_floats;
+  constexpr int team_floats() const {
+    return attnres::kTeamWarps * warp_floats + total_floats + weight_floats + term_words +
+           pair_words + exchange_floats;
   }
 };
 

@@ -1,5 +1,6 @@
 // Warp-level matrix products on tensor cores: D = A B + C with fp32 accumulators.
-// Source: PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type" (sm_80 and up).
+// Source: PTX ISA, "Matrix Fragments for mma.m16n8k16 with floating point type" and "... for
+// mma.m16n8k8" (sm_80 and up).
 #pragma once
 
 #include <cuda_bf16.h>
@@ -42,6 +43,30 @@ __device__ inline void mma_m16n8k16<__nv_bfloat16>(float (&d)[4],
       "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// d[16, 8] += a[16, 8] b[8, 8]: the first half of the above, a[0], a[1] and b0.
+template <class Element>
+__device__ void mma_m16n8k8(float (&d)[4], const std::uint32_t (&a)[2], std::uint32_t b0);
+
+template <>
+__device__ inline void mma_m16n8k8<__half>(float (&d)[4],
+                                           const std::uint32_t (&a)[2],
+                                           std::uint32_t b0) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "  // PTX ISA, "mma"
+      "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b0));
+}
+
+template <>
+__device__ inline void mma_m16n8k8<__nv_bfloat16>(float (&d)[4],
+                                                  const std::uint32_t (&a)[2],
+                                                  std::uint32_t b0) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 "  // PTX ISA, "mma"
+      "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b0));
 }
 
 }  // namespace attn::sm80
