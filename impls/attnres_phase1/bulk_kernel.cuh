@@ -142,7 +142,8 @@ __device__ inline bool may_split(const BulkArguments& p,
   return __all_sync(0xffffffffu, splits) != 0;
 }
 
-/// The mixed rows of a group on tensor cores: a warp has the columns of `steps`.
+/// The mixed rows of a group on tensor cores, two blocks of outputs at a time; warps take chunks of columns
+/// in turn.
 template <class T, class U>
 __device__ inline void mix_tiles(const BulkArguments& p,
                                  const BulkSums& sums,
@@ -150,45 +151,48 @@ __device__ inline void mix_tiles(const BulkArguments& p,
                                  const TeamMemory& own,
                                  const char* stage,
                                  const ColumnRange& range,
-                                 const attnres::StepRange& steps,
                                  std::int64_t token) {
-  constexpr int kStepBytes = 2 * attnres::kStepColumns;
+  constexpr int kGroups = attnres::kChunkColumns / kColumns;
   const int blocks = p.config.tokens * sums.query_blocks;
+  const int first_group = team.warp * kGroups + team.lane / 4;
   for (int block = 0; block < blocks; block += 2) {
-    const bool two = block + 1 < blocks;
-    const auto left = [&](int tile) {
-      return attnres::LeftTerms::load(own.terms, block, two, tile, team.lane);
-    };
-    const auto rows = [&](int tile) {
-      return attnres::TileLane::of(stage, p.config.row_bytes(), p.config.group_rows, tile,
-                                   team.lane);
-    };
-    const int groups_of_step = attnres::kStepColumns / kColumns;
-    const int first_group = steps.first * groups_of_step + team.lane % 4;
-    U* to[2];
-    int end[2];  // of the lane's groups of columns
+    U* to[2];    // the first of a lane's two outputs of a block
+    int has[2];  // of the two
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int s = (block + half) % sums.query_blocks * attnres::kTileRows + team.lane / 4;
+      const int s = (block + half) % sums.query_blocks * attnres::kTileRows + team.lane % 4 * 2;
       const std::int64_t t = token + (block + half) / sums.query_blocks;
-      end[half] = s < p.S && block + half < blocks ? range.count : 0;
+      has[half] = block + half < blocks ? p.S - s : 0;
       to[half] = static_cast<U*>(p.out) + (s * p.tokens + t) * p.D +
                  (range.first + first_group) * kColumns;
     }
-    const attnres::LeftTerms first_left = left(0);
-    const attnres::TileLane first_rows = rows(0);
-    for (int step = 0; step < steps.count; ++step) {
-      const int offset = (steps.first + step) * kStepBytes;
-      float mixed[4][4] = {};
-      attnres::add_weighted_rows<T>(first_left, first_rows, offset, mixed);
-      for (int tile = 1; tile < sums.term_tiles; ++tile)
-        attnres::add_weighted_rows<T>(left(tile), rows(tile), offset, mixed);
+    const std::int64_t plane = p.tokens * p.D;
+    const bool two = block + 1 < blocks;
+    // A warp's lanes leave together: the condition is that of its first.
+    for (int group = first_group; group - team.lane / 4 < range.count;
+         group += attnres::kTeamWarps * kGroups) {
+      const int column = min(group, range.count - 1) * 16;
+      attnres::ChunkSums mixed[2] = {};
+      for (int tile = 0; tile < sums.term_tiles; ++tile) {
+        const auto columns = attnres::ChunkColumns::load(
+            stage, p.config.row_bytes(), p.config.group_rows, tile, column, team.lane);
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          if (half == 0 || two)
+            attnres::add_weighted_rows<T>(columns, own.terms.tile(block + half, tile), team.lane,
+                                          mixed[half]);
+        }
+      }
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        float x[kColumns];
-        attnres::take_columns<T>(mixed, half, x);
-        if (first_group + step * groups_of_step < end[half]) attnres::store_group(to[half], 0, x);
-        to[half] += attnres::kStepColumns;
+#pragma unroll
+        for (int second = 0; second < 2; ++second) {
+          float x[kColumns];
+          attnres::take_columns<T>(mixed[half], second, x);
+          if (group < range.count && second < has[half])
+            attnres::store_group(to[half] + second * plane, 0, x);
+        }
+        to[half] += attnres::kTeamWarps * attnres::kChunkColumns;
       }
     }
   }
@@ -271,7 +275,7 @@ __device__ inline void read_groups(const BulkArguments& p,
     const bool splits = may_split(p, team, own, tokens);
     attnres::as_type(p.out_dtype, [&]<class U>(std::type_identity<U>) {
       if (splits) {
-        mix_tiles<T, U>(p, sums, team, own, stage, range, steps, token);
+        mix_tiles<T, U>(p, sums, team, own, stage, range, token);
       } else {
         mix_rows<T, U>(p, sums, team, own, stage, range, token, tokens);
       }
