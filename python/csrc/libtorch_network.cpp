@@ -3,25 +3,20 @@
 // The node has the parameters of all sublayers as inputs. Each sublayer has a graph of its own, from what it
 // reads and its parameters to what it returns: kept from the forward where nothing is recomputed, else built
 // again in the backward. Reads, sums and gradients of blocks are the runner's, in the planes' type.
-#include <ATen/Context.h>
 #include <ATen/DeviceGuard.h>
-#include <ATen/autocast_mode.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
-#include <torch/csrc/autograd/functions/accumulate_grad.h>
 #include <torch/custom_class.h>
 #include <torch/library.h>
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -31,6 +26,7 @@
 #include "impls/attnres/block_runner.h"
 #include "python/csrc/attnres.h"
 #include "python/csrc/libtorch_attnres.h"
+#include "python/csrc/libtorch_sublayer.h"
 
 namespace attn {
 namespace {
@@ -40,99 +36,11 @@ using attnbench::Sublayer;
 using attnres::BlockRunner;
 using attnres::RunnerConfig;
 using torch::autograd::AutogradContext;
-using torch::autograd::Node;
 using torch::autograd::variable_list;
 
 constexpr const char* kName = "attnres_network";
 constexpr std::array<std::string_view, 3> kScheduleNames = {"auto", "one_shot", "two_phase"};
 constexpr std::array<std::string_view, 3> kRecomputeNames = {"none", "keep_o1", "block"};
-
-/// What a sublayer may depend on besides its input, as it is now: generators and autocast.
-class Surroundings {
- public:
-  explicit Surroundings(c10::Device device) {
-    add(c10::Device(at::kCPU));
-    if (!device.is_cpu()) add(device);
-  }
-  void restore() const {
-    for (const One& one : all_) {
-      at::Generator generator = one.generator;
-      const std::lock_guard lock(generator.mutex());
-      generator.set_state(one.state);
-      at::autocast::set_autocast_enabled(one.type, one.autocast);
-      at::autocast::set_autocast_dtype(one.type, one.autocast_type);
-    }
-  }
-
- private:
-  struct One {
-    at::DeviceType type;
-    at::Generator generator;
-    Tensor state;
-    bool autocast;
-    at::ScalarType autocast_type;
-  };
-  void add(c10::Device device) {
-    at::Generator generator = at::globalContext().defaultGenerator(device);
-    const std::lock_guard lock(generator.mutex());
-    all_.push_back({device.type(), generator, generator.get_state(),
-                    at::autocast::is_autocast_enabled(device.type()),
-                    at::autocast::get_autocast_dtype(device.type())});
-  }
-  std::vector<One> all_;
-};
-
-/// Puts back what was there before when it ends.
-class Past {
- public:
-  Past(const Surroundings& past, c10::Device device) : present_(device) { past.restore(); }
-  ~Past() { present_.restore(); }
-  Past(const Past&) = delete;
-  Past& operator=(const Past&) = delete;
-
- private:
-  Surroundings present_;
-};
-
-/// Autocast keeps cast weights: those of a run without gradients would serve one with gradients.
-class NoAutocastCache {
- public:
-  NoAutocastCache() : before_(at::autocast::is_autocast_cache_enabled()) {
-    at::autocast::set_autocast_cache_enabled(false);
-  }
-  ~NoAutocastCache() { at::autocast::set_autocast_cache_enabled(before_); }
-  NoAutocastCache(const NoAutocastCache&) = delete;
-  NoAutocastCache& operator=(const NoAutocastCache&) = delete;
-
- private:
-  bool before_;
-};
-
-/// A sublayer's own graph, from h and its parameters to u; without gradients the two tensors alone.
-struct Graph {
-  Tensor h;
-  Tensor u;
-};
-
-/// Whether u depends on no tensor with a gradient but `inputs`.
-bool depends_on_nothing_else(const Tensor& u, const variable_list& inputs) {
-  if (!u.requires_grad()) return true;
-  using torch::autograd::Edge;
-  std::vector<Edge> ends;  // which keep the nodes of leaves alive
-  for (const Tensor& input : inputs) ends.push_back(torch::autograd::impl::gradient_edge(input));
-  std::vector<Edge> todo = {torch::autograd::impl::gradient_edge(u)};
-  std::set<Node*> seen;
-  while (!todo.empty()) {
-    const Edge edge = todo.back();
-    todo.pop_back();
-    if (!edge.is_valid() || std::find(ends.begin(), ends.end(), edge) != ends.end()) continue;
-    Node* node = edge.function.get();
-    if (dynamic_cast<const torch::autograd::AccumulateGrad*>(node)) return false;
-    if (seen.insert(node).second)
-      todo.insert(todo.end(), node->next_edges().begin(), node->next_edges().end());
-  }
-  return true;
-}
 
 /// A network and what its forward leaves for its backward besides the blocks' sums.
 struct Network : torch::CustomClassHolder {
@@ -158,32 +66,7 @@ struct Network : torch::CustomClassHolder {
         const_cast<void*>(data), sizes, [owner = std::move(owner)](void*) {}, options,
         options.device());
   }
-  Graph call(std::int64_t index, const Tensor& plane, bool with_graph) const;
 };
-
-Graph Network::call(std::int64_t index, const Tensor& plane, bool with_graph) const {
-  const Sublayer& sublayer = sublayers[static_cast<std::size_t>(index)];
-  const at::AutoGradMode mode(with_graph);
-  const NoAutocastCache guard;
-  Tensor h = plane.detach();
-  if (with_graph) h.set_requires_grad(true);
-  const auto version = [&h] { return h.is_inference() ? 0 : h._version(); };
-  const auto before = version();
-  const Tensor u = sublayer.forward(h);
-  TORCH_CHECK_VALUE(u.defined(), kName, ": sublayer ", index, " must return a tensor");
-  TORCH_CHECK_VALUE(u.sizes() == at::IntArrayRef(sizes) && u.scalar_type() == h.scalar_type() &&
-                        u.device() == h.device(),
-                    kName, ": sublayer ", index, " must return ", h.scalar_type(), " ", h.sizes(),
-                    " on ", h.device(), " as it reads, not ", u.toString(), " ", u.sizes(), " on ",
-                    u.device());
-  TORCH_CHECK_VALUE(version() == before, kName, ": sublayer ", index,
-                    " must not write what it reads");
-  variable_list inputs = sublayer.parameters;
-  inputs.push_back(h);
-  TORCH_CHECK_VALUE(!with_graph || depends_on_nothing_else(u, inputs), kName, ": sublayer ", index,
-                    " uses a tensor that has a gradient and is not among its parameters");
-  return {h, dense(u)};
-}
 
 /// One run of the runner, forward or backward, and what its sublayers hand out meanwhile.
 class Pass {
@@ -258,15 +141,16 @@ class Pass {
 
   const void* forward_of(std::int64_t i, const void* h) {
     const RunnerConfig& config = network_.config;
+    const auto index = static_cast<std::size_t>(i);
     std::optional<Past> past;
     if (is_backward_) {
-      past.emplace(network_.surroundings[static_cast<std::size_t>(i)], embedding_.device());
+      past.emplace(network_.surroundings[index], embedding_.device());
     } else if (config.recomputes()) {
       network_.surroundings.emplace_back(embedding_.device());
     }
     const bool with_graph = is_backward_ || config.keeps_sums();
-    const Graph graph = network_.call(i, plane_at(h), with_graph);
-    if (with_graph) network_.graphs[static_cast<std::size_t>(i)] = graph;
+    const Graph graph = run_sublayer(kName, network_.sublayers[index], i, plane_at(h), with_graph);
+    if (with_graph) network_.graphs[index] = graph;
     // As long as the runner may read it: the first of a block until the block is done.
     (i % config.network.S == 0 ? first_update_ : updates_[i % 2]) = graph.u;
     return graph.u.const_data_ptr();
