@@ -8,6 +8,7 @@ import gc
 import itertools
 import unittest
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -449,6 +450,7 @@ class Networks:
         embedding = self.embedding(3, 16)
         expected = self.step(runner, embedding)[1]
         alive = [p for p in runner.parameters()]
+        sublayer = weakref.ref(runner.sublayers[1])
         out = runner(embedding)
         weight = torch.linspace(-1, 1, out.numel(), device=out.device).view_as(out)
         del runner
@@ -456,6 +458,9 @@ class Networks:
         out.backward(weight)
         self.assertTrue(torch.equal(embedding.grad, expected))
         self.assertIsNotNone(alive[1].grad)
+        del out
+        gc.collect()
+        self.assertIsNone(sublayer(), "a graph that is gone keeps nothing")
 
     def test_modes_without_gradients(self: Any) -> None:
         runner = self.model(8, 3)
@@ -469,6 +474,23 @@ class Networks:
         for p in runner.parameters():
             p.requires_grad_(False)
         self.assertFalse(runner(embedding.detach()).requires_grad)
+
+    def test_networks_in_networks_and_in_compiled_functions(self: Any) -> None:
+        embedding = self.embedding(3, 16)
+        torch.manual_seed(7)
+        inner = self.model(3, 2)
+        runner = BlockRunner([inner, Mlp(16)], 16, block_size=2).to(self.device)
+        double = copy.deepcopy(runner).double()
+        start = embedding.detach().double().requires_grad_()
+        parts = [lambda h: network(h, double.sublayers[0].queries, double.sublayers[0].sublayers,
+                                   2), double.sublayers[1]]
+        wanted = torch.autograd.grad(network(start, double.queries, parts, 2).sum(),
+                                     [start, *double.parameters()])
+        compiled = torch.compile(lambda e: runner(e).sum(), backend="aot_eager")
+        for function in (lambda e: runner(e).sum(), compiled):
+            got = torch.autograd.grad(function(embedding), [embedding, *runner.parameters()])
+            for a, b in zip(got, wanted, strict=True):
+                self.assertLessEqual(error(a, b), 1e-4)
 
     def test_one_backward_but_where_all_is_computed_again(self: Any) -> None:
         embedding = self.embedding(3, 16)
