@@ -52,7 +52,7 @@ struct Network : torch::CustomClassHolder {
   std::shared_ptr<Scratch> saved;          ///< of the runner
   std::vector<Graph> graphs;               ///< [L]
   std::vector<Surroundings> surroundings;  ///< [L] of the forward, where sublayers run again
-  bool is_used_up = false;                 ///< by a backward
+  bool is_used_up = false;                 ///< by a backward, even one that has thrown
 
   Tensor planes(std::int64_t count) const {
     std::vector<std::int64_t> shape = {count};
@@ -136,7 +136,10 @@ class Pass {
   Tensor plane_at(const void* data) const {
     if (place_.defined() && data == place_.const_data_ptr()) return place_;
     if (data == embedding_.const_data_ptr()) return embedding_;
-    return network_.view(data, std::pair(workspace_, network_.saved));
+    const Workspace saved = network_.saved->workspace();
+    const auto offset =
+        reinterpret_cast<std::uintptr_t>(data) - reinterpret_cast<std::uintptr_t>(saved.data);
+    return network_.view(data, offset < saved.bytes ? network_.saved : workspace_);
   }
 
   const void* forward_of(std::int64_t i, const void* h) {
@@ -215,6 +218,7 @@ class NetworkFunction : public torch::autograd::Function<NetworkFunction> {
     const Tensor& wt = saved[1];
     const c10::OptionalDeviceGuard guard(wt.device());
     Pass::Gradients gradients = Pass(*network, saved[0], wt, saved[2]).backward(grads[0]);
+    if (!may_repeat) network->saved.reset();  // though the output may live on
     variable_list result = {gradients.embedding, gradients.wt.to(wt.scalar_type())};
     result.insert(result.end(), gradients.parameters.begin(), gradients.parameters.end());
     result.emplace_back();  // network
