@@ -93,7 +93,8 @@ def project_header_allowed(path: Path, header: str) -> bool:
         return is_below(header, "examples", "harness") or is_contract(header)
     if top == "python":  # operators: what is computed and who computes it, not what measures it
         return (is_below(header, "python", "harness/core") or is_contract(header)
-                or re.fullmatch(r"impls/\w+/auto_choice\.h", header) is not None)
+                or re.fullmatch(r"impls/\w+/(auto_choice|choose_backend|block_runner)\.h", header)
+                is not None)
     if top == "reference":
         own = f"reference/{parts[1]}" if len(parts) > 2 else "reference"
         family = f"reference/{family_of(parts[1])}"

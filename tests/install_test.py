@@ -40,12 +40,14 @@ class Install(unittest.TestCase):
         answer = self.run_it(self.root / "build" / "key_scores")
         self.assertIn("sum of all scores 128", answer)
         self.assertIn("reduction must be one of sum, mean, max, not 'median'", answer)
+        self.assertIn("loss before", self.run_it(self.root / "build" / "depth_network"))
 
     def test_nothing_but_the_interface_is_exported(self) -> None:
         names = subprocess.run(["nm", "-DC", "--defined-only", LIBRARY], text=True,
                                capture_output=True, check=True).stdout
         shown = [line.split(" ", 2)[2] for line in names.splitlines()]
-        self.assertIn("attnbench::colreduce(", "".join(shown))
+        for function in ("colreduce", "attnres_mix", "attnres_network"):
+            self.assertIn(f"attnbench::{function}(", "".join(shown))
         self.assertEqual([s for s in shown if not s.startswith(("attnbench::", "attnbench_"))], [])
 
 

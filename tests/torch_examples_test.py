@@ -37,6 +37,13 @@ class Examples(unittest.TestCase):
         self.assertLess(10 * rows["attnbench"][2], rows["no eviction"][2])  # 256 of 4096 keys
         self.assertLess(rows["attnbench"][1], rows["eager"][1])
 
+    def test_a_network_over_depth_learns(self, device: str = "cpu") -> None:
+        rows = self.rows("train_depth.py", "--batch", "8", "--length", "64", "--width", "64",
+                         "--layers", "6", "--steps", "50", "--repeats", "1", device=device)
+        for _, _, first, last in rows.values():
+            self.assertLess(last, 0.85 * first)
+        self.assertLess(rows["attnbench"][1], rows["eager"][1])
+
     @on_gpu
     def test_pruned_tokens_on_a_gpu(self) -> None:
         self.test_pruned_tokens("cuda")
@@ -44,6 +51,10 @@ class Examples(unittest.TestCase):
     @on_gpu
     def test_evicted_keys_on_a_gpu(self) -> None:
         self.test_evicted_keys("cuda")
+
+    @on_gpu
+    def test_a_network_over_depth_learns_on_a_gpu(self) -> None:
+        self.test_a_network_over_depth_learns("cuda")
 
 
 if __name__ == "__main__":

@@ -4,24 +4,18 @@
 // allocator, the workspace, and enqueues one launch of the backend on the current stream: nothing
 // waits, so that it can be captured in a CUDA graph. The results have no gradient.
 #include <ATen/DeviceGuard.h>
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <c10/core/CPUAllocator.h>
 #include <torch/library.h>
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
-#include <string_view>
 #include <tuple>
 #include <type_traits>
 #include <vector>
 
 #include "impls/colreduce/auto_choice.h"
 #include "python/csrc/colreduce.h"
-#include "python/csrc/libtorch_device.h"
+#include "python/csrc/libtorch_call.h"
 #include "reference/colreduce/contract.h"
 
 namespace attn {
@@ -30,25 +24,7 @@ namespace {
 using Problem = ColReduce::Problem;
 using Lengths = at::OptionalIntArrayRef;
 using OptionalTensor = std::optional<at::Tensor>;
-
-/// The enumerator of that name; an error names them all.
-template <class Enum, std::size_t kCount>
-Enum choice(const char* argument,
-            c10::string_view text,
-            const std::array<std::string_view, kCount>& names) {
-  for (std::size_t i = 0; i < kCount; ++i)
-    if (names[i] == std::string_view(text.data(), text.size())) return static_cast<Enum>(i);
-  std::string all;
-  for (const std::string_view name : names) all.append(all.empty() ? "" : ", ").append(name);
-  TORCH_CHECK_VALUE(false, "colreduce: ", argument, " must be one of ", all, ", not '", text, "'");
-}
-
-std::optional<DType> dtype_of(at::ScalarType type) {
-  if (type == at::kHalf) return DType::kF16;
-  if (type == at::kBFloat16) return DType::kBF16;
-  if (type == at::kFloat) return DType::kF32;
-  return std::nullopt;
-}
+constexpr const char* kName = "colreduce";
 
 /// The sizes of a call. Int is SymInt where only shapes are asked for, which may be symbolic.
 template <class Int>
@@ -137,12 +113,6 @@ void check_lse(const at::Tensor& lse, const at::Tensor& query, const Sizes<Int>&
                     ", not ", lse.device());
 }
 
-/// Loads of 16 bytes need such addresses: a view that begins in between is copied on a GPU.
-at::Tensor loadable(const at::Tensor& tensor) {
-  const bool aligned = reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()) % 16 == 0;
-  return aligned || tensor.is_cpu() ? tensor : tensor.clone(at::MemoryFormat::Contiguous);
-}
-
 /// [B, heads, rows, D] of query or key.
 TensorView input_view(const at::Tensor& tensor, const Sizes<std::int64_t>& sizes, DType dtype) {
   TensorView view{.data = const_cast<void*>(tensor.const_data_ptr()), .dtype = dtype};
@@ -168,28 +138,13 @@ TensorView dense_view(
   return {tensor.data_ptr(), dtype, {B, heads, rows, 1}, {heads * rows, rows, 1, 1}};
 }
 
-/// Enqueues the reduction where the tensors are; on a CPU it runs to completion. What backend
-/// `auto` does, but that it chooses once for the workspace and the launch.
-void launch(const Problem& p, const ColReduce::Tensors& tensors, c10::Device where) {
-  DeviceInfo cpu;
-  if (where.is_cpu()) cpu.threads = at::get_num_threads();
-  const DeviceInfo& device = where.is_cpu() ? cpu : gpu_of(where);
+/// Enqueues the reduction where the tensors are: what backend `auto` does, but that it chooses once for
+/// the workspace and the launch.
+void launch_chosen(const Problem& p, const ColReduce::Tensors& tensors, c10::Device where) {
+  const DeviceInfo device = device_of(where);
   const colreduce::AutoChoice choice = colreduce::choose_backend(p, device);
   TORCH_CHECK_NOT_IMPLEMENTED(choice.backend, "colreduce: ", choice.support.reason);
-  const Backend<ColReduce>& backend = *choice.backend;
-  const std::size_t bytes = backend.workspace_bytes ? backend.workspace_bytes(p, device) : 0;
-  constexpr std::size_t kAlignment = 256;  // of a workspace; a CPU's allocator promises less
-  c10::DataPtr memory;
-  Workspace workspace{nullptr, bytes};
-  if (bytes > 0) {
-    c10::Allocator& allocator = where.is_cpu() ? *c10::GetCPUAllocator() : gpu_allocator();
-    memory = allocator.allocate(bytes + kAlignment - 1);
-    const auto address = reinterpret_cast<std::uintptr_t>(memory.get());
-    const std::size_t skipped = (kAlignment - address % kAlignment) % kAlignment;
-    workspace.data = static_cast<char*>(memory.get()) + skipped;
-  }
-  const Stream stream = where.is_cpu() ? Stream{} : current_stream(where);
-  backend.plan(p, tensors, workspace, device).enqueue(stream);
+  launch(*choice.backend, p, tensors, device, where);
 }
 
 /// Both operators: Int is SymInt for the shapes alone, int64_t to compute; kWithLse returns one.
@@ -218,16 +173,16 @@ std::tuple<at::Tensor, at::Tensor> reduce(const at::Tensor& query,
   TORCH_CHECK_VALUE(out_type == at::kFloat || out_type == query.scalar_type(),
                     "colreduce: out_dtype must be float32 or the type of query, not ", out_type);
   Problem p{.dtype = dtype,
-            .reduction = choice<Reduction>("reduction", reduction, kReductionNames),
-            .mask = choice<Mask>("mask", mask, kMaskNames),
-            .mean_over = choice<MeanOver>("mean_over", mean_over, kMeanOverNames),
+            .reduction = choice<Reduction>(kName, "reduction", reduction, kReductionNames),
+            .mask = choice<Mask>(kName, "mask", mask, kMaskNames),
+            .mean_over = choice<MeanOver>(kName, "mean_over", mean_over, kMeanOverNames),
             .scale = scale.value_or(kAuto),
             .out_dtype = *dtype_of(out_type),
             .softcap = softcap,
             .lse = kWithLse ? Lse::kOut
                    : lse    ? Lse::kIn
                             : Lse::kNone,
-            .heads = choice<Heads>("heads", heads, kHeadsNames)};
+            .heads = choice<Heads>(kName, "heads", heads, kHeadsNames)};
   const bool is_finite = !scale || *scale - *scale == 0;  // NaN means auto in the contract
   TORCH_CHECK_VALUE(is_finite, "colreduce: scale must be finite");
 
@@ -264,7 +219,7 @@ std::tuple<at::Tensor, at::Tensor> reduce(const at::Tensor& query,
     if (kWithLse) normalisers = allocate(shape_of(sizes, Heads::kEach, sizes.M), query, at::kFloat);
     if (lse) normalisers = lse->contiguous();
     if (p.lse != Lse::kNone) tensors.lse = dense_view(normalisers, DType::kF32, p.B, p.H, p.M);
-    launch(p, tensors, query.device());
+    launch_chosen(p, tensors, query.device());
     return {out, normalisers};
   }
 }
@@ -352,8 +307,6 @@ TORCH_LIBRARY_IMPL(attnbench, Autograd, library) {
 Lengths view_of(const std::optional<std::vector<std::int64_t>>& lengths) {
   return lengths ? Lengths(at::IntArrayRef(*lengths)) : Lengths();
 }
-
-c10::string_view text_of(std::string_view text) { return {text.data(), text.size()}; }
 
 }  // namespace
 }  // namespace attn
