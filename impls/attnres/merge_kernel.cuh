@@ -47,14 +47,13 @@ struct Place {
   __device__ bool has(int i) const { return group(i) < groups; }
 };
 
-/// One row's columns of this thread, as they lie in memory; beyond the row zeros. Nothing is converted
-/// before it is used, so that the loads of several rows are in flight together. Single rows, of any
-/// type, are held as fp32: T is float.
+/// One row's columns of this thread, as they lie in memory; beyond the row zeros. Single rows, of any type,
+/// are held as fp32: T is float.
 template <class T, Rows kRows, int kGroups>
 struct HeldRow {
-  uint4 raw[kGroups][kGroupVectors<T>];
+  HeldGroup<T> held[kGroups];
 
-  /// Zeros where the row is not `wanted`: a branch around the loads would make them wait for others.
+  /// Zeros where the row is not `wanted`.
   __device__ void load(const Place& place,
                        const RowsOf& rows,
                        std::int64_t token,
@@ -68,36 +67,14 @@ struct HeldRow {
           load_columns_as<kRows>(rows.data, rows.dtype, first, place.group(i), place.D, x);
         set_columns(i, x);
       } else {
-        const T* group = static_cast<const T*>(rows.data) + first + place.group(i) * kColumns;
-#pragma unroll
-        for (int part = 0; part < kGroupVectors<T>; ++part) {
-          raw[i][part] = make_uint4(0, 0, 0, 0);
-          if (wanted && place.has(i)) raw[i][part] = reinterpret_cast<const uint4*>(group)[part];
-        }
+        held[i].load(static_cast<const T*>(rows.data) + first, place.group(i),
+                     wanted && place.has(i));
       }
     }
   }
-  __device__ void columns(int i, float (&x)[kColumns]) const {
-    constexpr int kWidth = kVectorElements<T>;
-#pragma unroll
-    for (int part = 0; part < kGroupVectors<T>; ++part) {
-      float vector[kWidth];
-      unpack_vector<T>(raw[i][part], vector);
-#pragma unroll
-      for (int c = 0; c < kWidth; ++c) x[part * kWidth + c] = vector[c];
-    }
-  }
+  __device__ void columns(int i, float (&x)[kColumns]) const { held[i].columns(x); }
   /// Rounds to T.
-  __device__ void set_columns(int i, const float (&x)[kColumns]) {
-    constexpr int kWidth = kVectorElements<T>;
-#pragma unroll
-    for (int part = 0; part < kGroupVectors<T>; ++part) {
-      float vector[kWidth];
-#pragma unroll
-      for (int c = 0; c < kWidth; ++c) vector[c] = x[part * kWidth + c];
-      raw[i][part] = pack_vector<T>(vector);
-    }
-  }
+  __device__ void set_columns(int i, const float (&x)[kColumns]) { held[i].set_columns(x); }
 };
 
 /// Stores the thread's group i of row `token`; nothing beyond the row.

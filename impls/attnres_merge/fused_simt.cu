@@ -44,14 +44,8 @@ __device__ void add_update(const Arguments& p,
     b.columns(i, sum);
     update.columns(i, added);
 #pragma unroll
-    for (int c = 0; c < kColumns; ++c) {
-      sum[c] += added[c];
-      if constexpr (kRows == Rows::kSingle) {
-        sum[c] = attnres::as_type(p.merge.partial.dtype, [&]<class E>(std::type_identity<E>) {
-          return to_float(from_float<E>(sum[c]));
-        });
-      }
-    }
+    for (int c = 0; c < kColumns; ++c) sum[c] += added[c];
+    if constexpr (kRows == Rows::kSingle) attnres::round_columns(p.merge.partial.dtype, sum);
     b.set_columns(i, sum);
     attnres::store_row_group<T, kRows>(place, p.sum, token, i, sum);
   }
