@@ -98,6 +98,13 @@ struct HeldGroup {
       for (int c = 0; c < kWidth; ++c) x[part * kWidth + c] = vector[c];
     }
   }
+  /// Makes the bytes opaque: between two uses of `columns`, the compiler would keep what it has converted,
+  /// in twice as many registers.
+  __device__ void forget_columns() {
+#pragma unroll
+    for (uint4& part : raw)
+      asm volatile("" : "+r"(part.x), "+r"(part.y), "+r"(part.z), "+r"(part.w));
+  }
   /// Rounds to T.
   __device__ void set_columns(const float (&x)[kColumns]) {
     constexpr int kWidth = kVectorElements<T>;

@@ -8,13 +8,11 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
-#include "impls/attnres/columns.cuh"
+#include "impls/attnres/held_rows.cuh"
 #include "impls/attnres/team.cuh"
 #include "impls/attnres_mix/mix_arguments.h"
-#include "impls/common/warp_reduce.cuh"
 
 namespace attn::attnres_mix {
 
@@ -85,19 +83,6 @@ struct TokenRows {
   }
 };
 
-/// The thread's columns of the query and of the norm's weight, their loads together.
-__device__ inline void load_weights(const MixArguments& p,
-                                    const HeldPlace& place,
-                                    float (&w)[kColumns],
-                                    float (&gamma)[kColumns]) {
-  attnres::HeldAnyGroup query;
-  attnres::HeldAnyGroup weight;
-  query.load(p.wt.data, p.wt.dtype, place.group, place.exists);
-  weight.load(p.gamma.data, p.wt.dtype, place.group, place.exists && p.gamma.data);
-  query.columns(p.wt.dtype, w);
-  weight.columns(p.wt.dtype, gamma);
-}
-
 /// Adds the update and rounds; stores the sum. Without an update this adds zeros: behind a branch, its load
 /// would wait for the others.
 template <class T>
@@ -144,49 +129,6 @@ __device__ inline void put_products(const Ctas& ctas,
       ctas.put(channel, to + kFirst + (i < kCount ? i : kRows - kCount + i), sum);
     });
     put_products<kFirst + kCount>(ctas, channel, w, v, lane, to);
-  }
-}
-
-/// Lane i has the weight of row i.
-struct LaneWeights {
-  float weight, lse;
-};
-
-/// The softmax over the rows, by a whole warp, from all warps' sums.
-template <int kRows>
-__device__ inline LaneWeights row_softmax(const MixArguments& p,
-                                          const float (*products)[2 * kRows],
-                                          int warps,
-                                          int lane) {
-  constexpr int kLanes = attnres::power_of_two(kRows);
-  const int i = std::min(lane, 2 * kRows - 1);
-  float total = 0;
-#pragma unroll 4
-  for (int warp = 0; warp < warps; ++warp) total += products[warp][i];
-  const float squares = __shfl_sync(0xffffffffu, total, (lane + kRows) % 32);
-  const bool has_row = lane < p.N;
-  const float r = 1.0f / sqrtf(squares / static_cast<float>(p.D) + p.eps);
-  const float logit = has_row ? total * r : -INFINITY;
-  const float largest = warp_reduce<kLanes>(logit, Max{});
-  const float e = has_row ? expf(logit - largest) : 0.0f;
-  const float sum = warp_reduce<kLanes>(e, Sum{});
-  return {e * (1.0f / sum), largest + logf(sum)};
-}
-
-/// The sum of all rows, each with its lane's weight.
-template <class T, int kRows>
-__device__ inline void mix_rows(const HeldGroup<T> (&v)[kRows],
-                                float lane_weight,
-                                float (&mixed)[kColumns]) {
-#pragma unroll
-  for (int c = 0; c < kColumns; ++c) mixed[c] = 0;
-#pragma unroll
-  for (int row = 0; row < kRows; ++row) {
-    const float weight = __shfl_sync(0xffffffffu, lane_weight, row);
-    float x[kColumns];
-    v[row].columns(x);
-#pragma unroll
-    for (int c = 0; c < kColumns; ++c) mixed[c] += weight * x[c];
   }
 }
 
@@ -239,7 +181,7 @@ __global__ void __launch_bounds__(attnres::kHeldThreads)
   if constexpr (kAhead) rows.load(p, place, token);
   float w[kColumns];
   float gamma[kColumns];
-  load_weights(p, place, w, gamma);
+  attnres::load_weights(p.wt, p.gamma, group, place.exists, w, gamma);
   ctas.await_start();
   for (int round = 0; token < p.tokens; token += step, ++round) {
     if constexpr (!kAhead) rows.load(p, place, token);
@@ -249,14 +191,16 @@ __global__ void __launch_bounds__(attnres::kHeldThreads)
     ctas.expect(channel, 2 * kRows * place.warps);
     put_products<0>(ctas, channel, w, rows.v, place.lane, products[place.warp]);
     ctas.await(channel, round / 2);
-    const LaneWeights weights = row_softmax<kRows>(p, products, place.warps, place.lane);
+    const attnres::LaneWeights weights = attnres::lane_softmax<kRows>(
+        attnres::lane_total(products, place.warps, place.lane), p.N, p.D, p.eps, place.lane);
     if (place.warp == 0) {
       if (p.lse && place.lane == 0) p.lse[token] = weights.lse;
       if (p.weights && place.lane < p.N)
         p.weights[token * p.N + source_of(place.lane, p.N)] = weights.weight;
     }
     float mixed[kColumns];
-    mix_rows(rows.v, weights.weight, mixed);
+    attnres::forget_columns(rows.v);
+    attnres::mix_rows(rows.v, weights.weight, mixed);
     if constexpr (kAhead) rows.load(p, place, token + step);
     if (p.out.data && place.exists)
       attnres::store_columns_as<Rows::kDirect>(p.out.data, p.out.dtype, token * p.D, group, p.D,
