@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <vector>
 
@@ -222,6 +223,60 @@ TEST(AttnResBackends, SumsOverTokensDoNotDependOnTheThreads) {
   };
   expect_same(std::type_identity<AttnResMergeBwd>{});
   expect_same(std::type_identity<AttnResMixBwd>{});
+}
+
+constexpr std::size_t kPeriod = 61;
+
+/// Sets the named planes to rows that repeat after so many tokens.
+template <class Op>
+void repeat_tokens(OpCase<Op>& c, const char* name, std::int64_t planes) {
+  const auto D = static_cast<std::size_t>(c.problem.D);
+  for (std::int64_t n = planes == 1 ? -1 : 0; n < (planes == 1 ? 0 : planes); ++n) {
+    std::vector<double> rows = c.values(name, n);
+    for (std::size_t i = kPeriod * D; i < rows.size(); ++i) rows[i] = rows[i - kPeriod * D];
+    c.set_all(name, n, rows);
+  }
+}
+
+/// What a token has must not depend on the tokens that a CTA has had before it.
+template <class Op>
+void expect_repeats(OpCase<Op>& c, const char* name, std::int64_t plane = -1) {
+  const std::vector<double> rows = c.values(name, plane);
+  const std::size_t row = rows.size() / static_cast<std::size_t>(c.problem.tokens());
+  for (std::size_t i = kPeriod * row; i < rows.size(); ++i)
+    ASSERT_EQ(rows[i], rows[i - kPeriod * row]) << name << " " << i;
+}
+
+/// By backends whose arithmetic of a token does not depend on its place.
+bool is_ours(std::string_view id) { return id != "libtorch" && id != "cpu_reference"; }
+
+TEST(AttnResBackends, ManyTokensThatRepeatGiveRowsThatRepeat) {
+  auto mix = normed<AttnResMix>(OutputNorm::kBoth, 12000, 264);
+  mix.N = 3;
+  mix.update = mix.weights = mix.lse = attnres::Option::kOn;
+  on_every_backend<AttnResMix>(
+      [&](const auto& backend, const Machine& machine) {
+        if (!is_ours(backend.info.id)) return;
+        OpCase<AttnResMix> c(mix);
+        repeat_tokens(c, "v", mix.N);
+        repeat_tokens(c, "update", 1);
+        c.run(backend, machine);
+        for (const char* name : {"out", "normed", "lse", "weights", "sum"}) expect_repeats(c, name);
+      },
+      mix);
+  auto backward = normed<AttnResMixBwd>(OutputNorm::kBoth, 12000, 264);
+  backward.N = 3;
+  on_every_backend<AttnResMixBwd>(
+      [&](const auto& backend, const Machine& machine) {
+        if (!is_ours(backend.info.id)) return;
+        OpCase<AttnResMixBwd> c(backward);
+        repeat_tokens(c, "v", backward.N);
+        repeat_tokens(c, "dout", 1);
+        repeat_tokens(c, "dnormed", 1);
+        c.run(backend, machine);
+        for (std::int64_t n = 0; n < backward.N; ++n) expect_repeats(c, "dv", n);
+      },
+      backward);
 }
 
 TEST(AttnResBackends, NoTokensLeaveGradientsOfWeightsOfZeros) {

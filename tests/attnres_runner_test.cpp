@@ -431,12 +431,21 @@ TEST(AttnResRunner, ReadsGoToTheFirstBackendThatTakesThem) {
   EXPECT_EQ(choice(2304, DType::kF32, h200()), "fused_simt") << "bulk_sm90 takes 16 bits alone";
   EXPECT_EQ(chosen<AttnResPhase1Bwd>(2048, DType::kBF16, h200()), "bulk_sm90");
   EXPECT_EQ(choice(33, DType::kBF16, h200()), "fused_simt");
+  EXPECT_EQ(chosen<AttnResMix>(2048, DType::kBF16, h200()), "fused_simt");
+  EXPECT_EQ(chosen<AttnResMix>(7168, DType::kBF16, h200()), "cluster_sm90") << "too wide for a CTA";
+  EXPECT_EQ(chosen<AttnResMix>(7161, DType::kBF16, h200()), "fused_simt");
 #endif
   DeviceInfo no_memory_of_ours = cpu;
   no_memory_of_ours.space = MemorySpace::kAny;
   EXPECT_EQ(choice(2048, DType::kBF16, no_memory_of_ours), "none");
   EXPECT_EQ(BlockRunner::supports({}, no_memory_of_ours).reason,
             "no backend of this build takes attnres_mix here");
+}
+
+TEST(AttnResRunner, MixesOfADeviceAddTheUpdateThemselves) {
+  if (!BlockRunner::supports({}, h200())) GTEST_SKIP() << "no CUDA in this build";
+  for (const std::int64_t N : {2, 3, 9, 64})
+    EXPECT_TRUE(attnres::ReadCalls::mix_adds({}, h200(), N));
 }
 
 /// The sentence with which a runner refuses.

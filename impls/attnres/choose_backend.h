@@ -8,24 +8,36 @@
 #include <utility>
 
 #include "harness/core/backend.h"
+#include "impls/attnres/mix_layout.h"
+#include "reference/attnres_mix/contract.h"
 #include "reference/attnres_phase1/contract.h"
 
 namespace attn::attnres {
 
-/// Whether bulk_sm90 comes before fused_simt. Of phase 1 it is the faster rung for wide rows alone: README.md
+/// The rung of the operator's ladder that sm_90 alone has.
+template <class Op>
+inline constexpr std::string_view kSm90Rung =
+    std::is_same_v<Op, AttnResMix> ? "cluster_sm90" : "bulk_sm90";
+
+/// Whether it comes before fused_simt. Of phase 1 it is the faster rung for wide rows alone: README.md
 /// beside this file has the times that say so.
 template <class Op>
-constexpr bool prefers_bulk(const typename Op::Problem& p) {
+bool prefers_sm90_rung(const typename Op::Problem& p, const DeviceInfo& device) {
   constexpr std::int64_t kWide = 2048;
-  return !std::is_same_v<Op, AttnResPhase1> || p.D > kWide;
+  if constexpr (std::is_same_v<Op, AttnResMix>) {
+    return prefers_cluster({.tokens = p.tokens(), .N = p.N, .D = p.D, .dtype = p.dtype},
+                           device.sm_count);
+  } else {
+    return !std::is_same_v<Op, AttnResPhase1> || p.D > kWide;
+  }
 }
 
-/// The first of bulk_sm90 and fused_simt (or the other way round) on a device, cpu_fused on the host, that
-/// takes the problem; null where none does. Pure.
+/// The first of the rung of sm_90 and fused_simt (or the other way round) on a device, cpu_fused on the
+/// host, that takes the problem; null where none does. Pure.
 template <class Op>
 const Backend<Op>* choose_backend(const typename Op::Problem& p, const DeviceInfo& device) {
-  std::array<std::string_view, 3> order = {"bulk_sm90", "fused_simt", "cpu_fused"};
-  if (!prefers_bulk<Op>(p)) std::swap(order[0], order[1]);
+  std::array<std::string_view, 3> order = {kSm90Rung<Op>, "fused_simt", "cpu_fused"};
+  if (!prefers_sm90_rung<Op>(p, device)) std::swap(order[0], order[1]);
   for (const std::string_view id : order) {
     const auto slots = Op::backends();
     const auto slot = std::find_if(slots.begin(), slots.end(),

@@ -73,6 +73,51 @@ __device__ inline void store_columns(T* row, int group, int D, const float (&x)[
   }
 }
 
+/// A group as it lies in memory. Nothing is converted before it is used, so that the loads of several rows
+/// are in flight together.
+template <class T>
+struct HeldGroup {
+  uint4 raw[kGroupVectors<T>];
+
+  /// Group `group` of a row that starts on 16 bytes; zeros where it is not `wanted`: a branch around the
+  /// loads would make them wait for others.
+  __device__ void load(const T* row, int group, bool wanted) {
+#pragma unroll
+    for (int part = 0; part < kGroupVectors<T>; ++part) {
+      raw[part] = make_uint4(0, 0, 0, 0);
+      if (wanted) raw[part] = reinterpret_cast<const uint4*>(row + group * kColumns)[part];
+    }
+  }
+  __device__ void columns(float (&x)[kColumns]) const {
+    constexpr int kWidth = kVectorElements<T>;
+#pragma unroll
+    for (int part = 0; part < kGroupVectors<T>; ++part) {
+      float vector[kWidth];
+      unpack_vector<T>(raw[part], vector);
+#pragma unroll
+      for (int c = 0; c < kWidth; ++c) x[part * kWidth + c] = vector[c];
+    }
+  }
+  /// Makes the bytes opaque: between two uses of `columns`, the compiler would keep what it has converted,
+  /// in twice as many registers.
+  __device__ void forget_columns() {
+#pragma unroll
+    for (uint4& part : raw)
+      asm volatile("" : "+r"(part.x), "+r"(part.y), "+r"(part.z), "+r"(part.w));
+  }
+  /// Rounds to T.
+  __device__ void set_columns(const float (&x)[kColumns]) {
+    constexpr int kWidth = kVectorElements<T>;
+#pragma unroll
+    for (int part = 0; part < kGroupVectors<T>; ++part) {
+      float vector[kWidth];
+#pragma unroll
+      for (int c = 0; c < kWidth; ++c) vector[c] = x[part * kWidth + c];
+      raw[part] = pack_vector<T>(vector);
+    }
+  }
+};
+
 /// Calls `function(std::type_identity<T>{})` with the device type of `dtype`, on the device.
 template <class Function>
 __device__ inline decltype(auto) as_type(DType dtype, Function&& function) {
@@ -80,6 +125,27 @@ __device__ inline decltype(auto) as_type(DType dtype, Function&& function) {
   if (dtype == DType::kBF16) return function(std::type_identity<__nv_bfloat16>{});
   return function(std::type_identity<float>{});
 }
+
+/// As HeldGroup, of a row whose type only the run-time knows.
+struct HeldAnyGroup {
+  uint4 raw[2];
+
+  __device__ void load(const void* row, DType dtype, int group, bool wanted) {
+    const auto bytes = static_cast<int>(dtype == DType::kF32 ? sizeof(float) : sizeof(__half));
+    const char* from = static_cast<const char*>(row) + group * kColumns * bytes;
+    raw[0] = raw[1] = make_uint4(0, 0, 0, 0);
+    if (wanted) raw[0] = reinterpret_cast<const uint4*>(from)[0];
+    if (wanted && dtype == DType::kF32) raw[1] = reinterpret_cast<const uint4*>(from)[1];
+  }
+  __device__ void columns(DType dtype, float (&x)[kColumns]) const {
+    as_type(dtype, [&]<class T>(std::type_identity<T>) {
+      HeldGroup<T> group;
+#pragma unroll
+      for (int part = 0; part < kGroupVectors<T>; ++part) group.raw[part] = raw[part];
+      group.columns(x);
+    });
+  }
+};
 
 /// As store_columns, to a row whose type only the run-time knows; `first` is its first element.
 template <Rows kRows>
@@ -96,6 +162,14 @@ __device__ inline void load_columns_as(
     const void* data, DType dtype, std::int64_t first, int group, int D, float (&x)[kColumns]) {
   as_type(dtype, [&]<class T>(std::type_identity<T>) {
     load_columns<T, kRows>(static_cast<const T*>(data) + first, group, D, x);
+  });
+}
+
+/// Every column as a tensor of `dtype` holds it.
+__device__ inline void round_columns(DType dtype, float (&x)[kColumns]) {
+  as_type(dtype, [&]<class T>(std::type_identity<T>) {
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) x[c] = to_float(from_float<T>(x[c]));
   });
 }
 

@@ -47,57 +47,42 @@ struct Place {
   __device__ bool has(int i) const { return group(i) < groups; }
 };
 
-/// One row's columns of this thread, as they lie in memory; beyond the row zeros. Nothing is converted
-/// before it is used, so that the loads of several rows are in flight together. Single rows, of any
-/// type, are held as fp32: T is float.
+/// Loads the thread's group i of row `token`; zeros beyond the row.
+template <Rows kRows>
+__device__ inline void load_row_group(
+    const Place& place, const RowsOf& rows, std::int64_t token, int i, float (&x)[kColumns]) {
+#pragma unroll
+  for (int c = 0; c < kColumns; ++c) x[c] = 0;
+  if (place.has(i))
+    load_columns_as<kRows>(rows.data, rows.dtype, token * place.D, place.group(i), place.D, x);
+}
+
+/// One row's columns of this thread, as they lie in memory; beyond the row zeros. Single rows, of any type,
+/// are held as fp32: T is float.
 template <class T, Rows kRows, int kGroups>
 struct HeldRow {
-  uint4 raw[kGroups][kGroupVectors<T>];
+  HeldGroup<T> held[kGroups];
 
-  /// Zeros where the row is not `wanted`: a branch around the loads would make them wait for others.
+  /// Zeros where the row is not `wanted`.
   __device__ void load(const Place& place,
                        const RowsOf& rows,
                        std::int64_t token,
                        bool wanted = true) {
-    const std::int64_t first = token * place.D;
 #pragma unroll
     for (int i = 0; i < kGroups; ++i) {
       if constexpr (kRows == Rows::kSingle) {
         float x[kColumns] = {};
-        if (wanted && place.has(i))
-          load_columns_as<kRows>(rows.data, rows.dtype, first, place.group(i), place.D, x);
+        if (wanted) load_row_group<kRows>(place, rows, token, i, x);
         set_columns(i, x);
       } else {
-        const T* group = static_cast<const T*>(rows.data) + first + place.group(i) * kColumns;
-#pragma unroll
-        for (int part = 0; part < kGroupVectors<T>; ++part) {
-          raw[i][part] = make_uint4(0, 0, 0, 0);
-          if (wanted && place.has(i)) raw[i][part] = reinterpret_cast<const uint4*>(group)[part];
-        }
+        held[i].load(static_cast<const T*>(rows.data) + token * place.D, place.group(i),
+                     wanted && place.has(i));
       }
     }
   }
-  __device__ void columns(int i, float (&x)[kColumns]) const {
-    constexpr int kWidth = kVectorElements<T>;
-#pragma unroll
-    for (int part = 0; part < kGroupVectors<T>; ++part) {
-      float vector[kWidth];
-      unpack_vector<T>(raw[i][part], vector);
-#pragma unroll
-      for (int c = 0; c < kWidth; ++c) x[part * kWidth + c] = vector[c];
-    }
-  }
+  __device__ void columns(int i, float (&x)[kColumns]) const { held[i].columns(x); }
   /// Rounds to T.
-  __device__ void set_columns(int i, const float (&x)[kColumns]) {
-    constexpr int kWidth = kVectorElements<T>;
-#pragma unroll
-    for (int part = 0; part < kGroupVectors<T>; ++part) {
-      float vector[kWidth];
-#pragma unroll
-      for (int c = 0; c < kWidth; ++c) vector[c] = x[part * kWidth + c];
-      raw[i][part] = pack_vector<T>(vector);
-    }
-  }
+  __device__ void set_columns(int i, const float (&x)[kColumns]) { held[i].set_columns(x); }
 };
 
 /// Stores the thread's group i of row `token`; nothing beyond the row.
@@ -142,10 +127,13 @@ __device__ inline MergeWeights merge_weights(
   return {two_weights(z, l), r, l};
 }
 
-/// Groups of a thread, and threads of the CTA, for rows of `groups` groups.
-inline int merge_groups(std::int64_t groups) { return groups <= 2 * kMergeThreads ? 2 : 4; }
-inline int merge_threads(std::int64_t groups) {
-  const std::int64_t per_warp = 32 * merge_groups(groups);
+/// Groups of a thread, at least so many, and threads of the CTA, for rows of `groups` groups.
+inline int merge_groups(std::int64_t groups, int least = 2) {
+  while (least < 4 && groups > std::int64_t{least} * kMergeThreads) least *= 2;
+  return least;
+}
+inline int merge_threads(std::int64_t groups, int least = 2) {
+  const std::int64_t per_warp = 32 * merge_groups(groups, least);
   return static_cast<int>(32 * ((groups + per_warp - 1) / per_warp));
 }
 
@@ -180,11 +168,12 @@ Launch resident_launch(void (*kernel)(Arguments),
 
 /// The kernel among Kernel<T, U, rows, groups>::value that takes partial sums of T and mixed rows of U.
 /// 16-byte vectors for equal types and fp32 sums; all else goes one element at a time.
-template <template <class, class, Rows, int> class Kernel>
+template <template <class, class, Rows, int> class Kernel, int kLeast = 2>
 auto merge_kernel_for(DType partial, DType out, bool vectors, std::int64_t groups) {
   const auto sized = [&]<class T, class U, Rows kRows>() {
-    return merge_groups(groups) == 2 ? Kernel<T, U, kRows, 2>::value()
-                                     : Kernel<T, U, kRows, 4>::value();
+    const int per_thread = merge_groups(groups, kLeast);
+    if (per_thread == kLeast) return Kernel<T, U, kRows, kLeast>::value();
+    return per_thread == 2 ? Kernel<T, U, kRows, 2>::value() : Kernel<T, U, kRows, 4>::value();
   };
   if (vectors && partial == DType::kF32 && out == DType::kF32)
     return sized.template operator()<float, float, Rows::kDirect>();

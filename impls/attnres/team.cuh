@@ -63,12 +63,9 @@ __device__ inline float warp_sums(float* values, int lane) {
   }
 }
 
-/// Stores the sums over the warp of kCount <= 32 values: to[at(i)] for value i.
-template <int kCount, class At>
-__device__ inline void store_warp_sums(const float (&values)[kCount],
-                                       int lane,
-                                       float* to,
-                                       At&& at) {
+/// Calls give(i, sum) with the sum over the warp of value i, of kCount <= 32 values, by one lane each.
+template <int kCount, class Give>
+__device__ inline void give_warp_sums(const float (&values)[kCount], int lane, Give&& give) {
   constexpr int kPadded = power_of_two(kCount);
   constexpr int kLanes = 32 / kPadded;  // that return the same sum
   float padded[kPadded] = {};
@@ -76,7 +73,16 @@ __device__ inline void store_warp_sums(const float (&values)[kCount],
   for (int i = 0; i < kCount; ++i) padded[i] = values[i];
   const float sum = warp_sums<kPadded>(padded, lane);
   const int index = lane / kLanes;
-  if (lane % kLanes == 0 && index < kCount) to[at(index)] = sum;
+  if (lane % kLanes == 0 && index < kCount) give(index, sum);
+}
+
+/// Stores them: to[at(i)] for value i.
+template <int kCount, class At>
+__device__ inline void store_warp_sums(const float (&values)[kCount],
+                                       int lane,
+                                       float* to,
+                                       At&& at) {
+  give_warp_sums(values, lane, [&](int i, float sum) { to[at(i)] = sum; });
 }
 
 /// totals[i] = the sum over the team's warps of partials[warp * count + i], in order; every warp

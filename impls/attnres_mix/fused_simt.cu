@@ -1,59 +1,61 @@
-// The plain mix on CUDA cores: phase 1 with one query, by phase 1's kernel.
+// The mix on CUDA cores: a token's rows are read once and stay in registers.
 //
-// Adds:     nothing to ../attnres_phase1/fused_simt.cu: a read by one query is one of its problems.
-// Mapping:  its teams of warps, a token each; a thread owns groups of eight columns.
-// Memory:   its staged rows; workspace: its own, and the normaliser where that is no output.
-// Limit:    memory: N + 1 rows a token; 6 N D FLOP.
-// Rounding: fp32, one rounding of each output.
+// Adds:     update, logits, softmax, mixed row, its norm and the weights in one kernel. No workspace.
+// Mapping:  a CTA has a token, a thread eight columns of every row, so 256 threads at D = 2048; CTAs go on
+//           to further tokens, and several of them share an SM: their loads overlap.
+// Memory:   up to 16 rows (9 in f32) in registers, 2 sums a row and warp in shared memory, a barrier a
+//           token and one for a norm. What no kernel holds (more rows, D > 4096, addresses off 16 bytes)
+//           comes from the caches twice.
+// Limit:    memory: N + 1 rows a token, two more with an update, one more with a norm beside the output;
+//           6 N D FLOP.
+// Rounding: fp32; the updated source is rounded before anything reads it; one rounding of each output; the
+//           norm is that of the rounded row.
 // Source:   reference/attnres/README.md.
-#include "reference/attnres_mix/contract.h"
-#include "reference/attnres_phase1/contract.h"
+#include <cuda_runtime.h>
 
-namespace attn {
-namespace attnres_phase1 {
-extern const Backend<AttnResPhase1> fused_simt;
-}  // namespace attnres_phase1
+#include <string>
 
-namespace attnres_mix {
+#include "harness/core/cuda_check.h"
+#include "impls/attnres_mix/cached_kernel.cuh"
+#include "impls/attnres_mix/held_kernel.cuh"
+
+namespace attn::attnres_mix {
 namespace {
 
-using attnres::Option;
 using Problem = AttnResMix::Problem;
 using Tensors = AttnResMix::Tensors;
 
-AttnResPhase1::Problem read_of(const Problem& p) {
-  AttnResPhase1::Problem read;
-  static_cast<attnres::ReadProblem&>(read) = attnres::one_query(p);
-  return read;
+struct Choice {
+  MixKernel kernel;
+  int threads;
+  std::string note;
+};
+
+Choice choose(const Problem& p, const Tensors& t) {
+  const bool vectors = has_vectors(p, t);
+  const attnres::HeldLayout held = attnres::choose_held(held_needs(p));
+  if (vectors && held.sources > 0)
+    return {held_kernel_for<OneCta>(p.dtype, held.sources), held.threads,
+            std::to_string(held.sources) + " rows in registers"};
+  return {cached_kernel_for(p.dtype, vectors), cached_threads(attnres::column_groups(p.D)),
+          vectors ? "rows from the caches, 16-byte loads" : "rows from the caches, scalar loads"};
 }
 
-/// Where the workspace of phase 1 ends, aligned.
-std::size_t read_bytes(const Problem& p, const DeviceInfo& device) {
-  constexpr std::size_t kAlignment = 256;
-  const std::size_t bytes = attnres_phase1::fused_simt.workspace_bytes(read_of(p), device);
-  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
-}
+Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
-Support supports(const Problem& p, const DeviceInfo& device) {
-  if (p.update == Option::kOn) return Support::no("update must be off");
-  if (p.weights == Option::kOn) return Support::no("weights must be off");
-  if (p.has_norm()) return Support::no("norm must be off");
-  return attnres_phase1::fused_simt.supports(read_of(p), device);
-}
-
-std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
-  const std::int64_t normalisers = p.lse == Option::kOn ? 0 : p.tokens();
-  return read_bytes(p, device) + static_cast<std::size_t>(normalisers) * sizeof(float);
-}
-
-Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
-  const std::size_t own = read_bytes(p, device);
-  TensorView lse = t.lse;
-  if (p.lse == Option::kOff)
-    lse = attnres::dense("lse", TensorRole::kOutput, DType::kF32, 1, p, 1)
-              .bind(static_cast<char*>(workspace.data) + own);
-  return attnres_phase1::fused_simt.plan(
-      read_of(p), {.v = t.v, .wt = t.wt, .out = t.out, .lse = lse}, {workspace.data, own}, device);
+Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
+  const Choice choice = choose(p, t);
+  const int ctas =
+      attnres::resident_ctas(choice.kernel, choice.threads, p.tokens(), device.sm_count);
+  Launch launch;
+  launch.note = choice.note;
+  launch.kernels.push_back({reinterpret_cast<const void*>(choice.kernel), 0, choice.threads});
+  launch.enqueue = [=, arguments = mix_arguments(p, t)](Stream stream) {
+    if (ctas == 0) return;
+    choice.kernel<<<ctas, choice.threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments);
+    CUDA_CHECK_LAUNCH();
+  };
+  return launch;
 }
 
 }  // namespace
@@ -61,13 +63,11 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
 extern const Backend<AttnResMix> fused_simt;
 constinit const Backend<AttnResMix> fused_simt = {
     .info = {.id = "fused_simt",
-             .summary = "phase 1 of one query: sources staged, the next token's on their way",
+             .summary = "one kernel, every row read once and kept in registers",
              .memory = MemorySpace::kDevice,
              .math = "fp32 FMA, exp of the CUDA library",
              .numerics = NumericsClass::kFp32},
     .supports = supports,
-    .workspace_bytes = workspace_bytes,
     .plan = plan};
 
-}  // namespace attnres_mix
-}  // namespace attn
+}  // namespace attn::attnres_mix

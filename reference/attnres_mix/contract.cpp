@@ -78,7 +78,7 @@ std::vector<Suite<Problem>> AttnResMix::suites() {
   attnres::append_norms(edge);
   for (std::size_t i = 0; i < edge.size(); ++i) {
     Problem& p = edge[i].problem;
-    if (!p.has_norm() && i % 3 != 1) continue;  // others remain that no backend refuses
+    if (!p.has_norm() && i % 3 != 1) continue;  // the others are phase 1's problems
     if (i % 3 < 2) p.update = Option::kOn;
     if (i % 5 < 2) p.weights = Option::kOn;
   }

@@ -13,10 +13,23 @@ __device__ inline std::uint32_t cluster_rank() {
   return rank;
 }
 
+/// The number of CTAs in the cluster. PTX ISA, "%cluster_nctarank".
+__device__ inline std::uint32_t cluster_ranks() {
+  std::uint32_t ranks;
+  asm volatile("mov.u32 %0, %%cluster_nctarank;" : "=r"(ranks));
+  return ranks;
+}
+
 /// Counts at the barrier of the cluster; earlier writes become visible to those who wait.
 /// PTX ISA, "barrier.cluster.arrive".
 __device__ inline void cluster_arrive() {
   asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+}
+
+/// The same without making anything visible: for barriers in shared memory, mbarrier_init_fence comes
+/// before it. PTX ISA, "barrier.cluster.arrive".
+__device__ inline void cluster_arrive_relaxed() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
 }
 
 /// Waits until all threads of the cluster have arrived. PTX ISA, "barrier.cluster.wait".
@@ -39,6 +52,16 @@ __device__ inline void store_async(std::uint32_t mapped,
   asm volatile(
       "st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [%0], %1, [%2];" ::"r"(mapped),
       "l"(value), "r"(mapped_barrier)
+      : "memory");
+}
+
+/// The same with a float.
+__device__ inline void store_async(std::uint32_t mapped,
+                                   float value,
+                                   std::uint32_t mapped_barrier) {
+  asm volatile(
+      "st.async.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(mapped),
+      "r"(__float_as_uint(value)), "r"(mapped_barrier)
       : "memory");
 }
 

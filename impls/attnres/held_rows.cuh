@@ -1,0 +1,87 @@
+// What the kernels share whose threads hold eight columns of every row of a token, and whose warps hold the
+// rows' scalars, lane i those of row i.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "impls/attnres/columns.cuh"
+#include "impls/attnres/team.cuh"
+#include "impls/common/warp_reduce.cuh"
+
+namespace attn::attnres {
+
+/// The thread's columns of a query and, where there is one, of a norm's weight, of the same type; their loads
+/// are under way together.
+__device__ inline void load_weights(const RowsOf& wt,     // [1, D]
+                                    const RowsOf& gamma,  // [1, D] or null
+                                    int group,
+                                    bool exists,
+                                    float (&w)[kColumns],
+                                    float (&weight)[kColumns]) {
+  HeldAnyGroup query;
+  HeldAnyGroup norm;
+  query.load(wt.data, wt.dtype, group, exists);
+  norm.load(gamma.data, wt.dtype, group, exists && gamma.data);
+  query.columns(wt.dtype, w);
+  norm.columns(wt.dtype, weight);
+}
+
+/// Lane i gets the sum over the warps of value i, in their order.
+template <int kCount>
+__device__ inline float lane_total(const float (*values)[kCount], int warps, int lane) {
+  static_assert(kCount <= 32, "a lane has one value");
+  const int i = std::min(lane, kCount - 1);
+  float total = 0;
+#pragma unroll 4
+  for (int warp = 0; warp < warps; ++warp) total += values[warp][i];
+  return total;
+}
+
+/// Of row i in lane i; the lse in every lane that has a row.
+struct LaneWeights {
+  float weight, lse, logit;
+  float r;  ///< reciprocal RMS
+};
+
+/// The softmax over N <= kRows rows by a whole warp, whose lane i has the product of row i with the query in
+/// `total`, and lane kRows + i its square.
+template <int kRows>
+__device__ inline LaneWeights lane_softmax(float total, int N, int D, float eps, int lane) {
+  constexpr int kLanes = power_of_two(kRows);
+  const float squares = __shfl_sync(0xffffffffu, total, (lane + kRows) % 32);
+  const bool has_row = lane < N;
+  const float r = 1.0f / sqrtf(squares / static_cast<float>(D) + eps);
+  const float logit = has_row ? total * r : -INFINITY;
+  const float largest = warp_reduce<kLanes>(logit, Max{});
+  const float e = has_row ? expf(logit - largest) : 0.0f;
+  const float sum = warp_reduce<kLanes>(e, Sum{});
+  return {e * (1.0f / sum), largest + logf(sum), logit, r};
+}
+
+template <class T, int kRows>
+__device__ inline void forget_columns(HeldGroup<T> (&v)[kRows]) {
+#pragma unroll
+  for (HeldGroup<T>& row : v) row.forget_columns();
+}
+
+/// The sum of all rows, each with its lane's weight.
+template <class T, int kRows>
+__device__ inline void mix_rows(const HeldGroup<T> (&v)[kRows],
+                                float lane_weight,
+                                float (&mixed)[kColumns]) {
+#pragma unroll
+  for (int c = 0; c < kColumns; ++c) mixed[c] = 0;
+#pragma unroll
+  for (int row = 0; row < kRows; ++row) {
+    const float weight = __shfl_sync(0xffffffffu, lane_weight, row);
+    float x[kColumns];
+    v[row].columns(x);
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) mixed[c] += weight * x[c];
+  }
+}
+
+}  // namespace attn::attnres
