@@ -1,5 +1,6 @@
-"""What one call of the operator costs the host, in us: on a GPU without waiting for it, beside a
-call that enqueues one kernel; everywhere on meta tensors: Python, dispatch and checks alone.
+"""What one call of the operator costs the host, in us: on a GPU without waiting for it, and of that what
+the launch itself takes, as the harness's rows have it; everywhere on meta tensors: Python, dispatch and
+checks alone.
 
     PYTHONPATH=python python3 tools/operator_overhead.py [--calls 200] [--rounds 50]
 """
@@ -7,9 +8,14 @@ call that enqueues one kernel; everywhere on meta tensors: Python, dispatch and 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -27,6 +33,17 @@ def median_us(call: Callable[[], object], calls: int, rounds: int, wait: bool) -
         if wait:
             torch.cuda.synchronize()
     return statistics.median(samples[1:])
+
+
+def launch_us() -> float:
+    """The time in which a plan of the same problem is enqueued: `host_launch` of the harness's row."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "attnbench", "bench", "colreduce", "--backend", "auto",
+                        "--device", "cuda", "--B", "1", "--H", "32", "--M", "64", "--N", "256",
+                        "--D", "128", "--dtype", "f16", "--reduction", "mean", "--mask", "causal",
+                        "--out", folder], check=True, stdout=subprocess.DEVNULL)
+        rows = map(json.loads, (Path(folder) / "rows.jsonl").read_text().splitlines())
+        return next(row["time"]["host_launch"] for row in rows if row["type"] == "cell") / 1e3
 
 
 @torch.inference_mode()
@@ -49,6 +66,8 @@ def main() -> None:
         for name, call in rows.items():
             us = median_us(call, args.calls, args.rounds, device == "cuda")
             print(f"{device:<5} {name:<24} {us:8.2f} us")
+    if torch.cuda.is_available():
+        print(f"cuda  the launch alone         {launch_us():8.2f} us")
 
 
 if __name__ == "__main__":

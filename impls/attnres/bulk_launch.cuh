@@ -9,7 +9,7 @@
 
 #include "harness/core/backend.h"
 #include "harness/core/cuda_check.h"
-#include "impls/attnres/shared_limit.cuh"
+#include "impls/common/shared_limit.h"
 
 namespace attn::attnres {
 
@@ -30,7 +30,7 @@ ClusterLaunch bulk_launch(void (*kernel)(Arguments),
                           const Arguments& arguments,
                           const ClusterShape& shape,
                           std::int64_t most) {
-  raise_shared_limit(kernel, shape.shared_bytes);
+  raise_shared_limit(reinterpret_cast<const void*>(kernel), shape.shared_bytes);
   const auto ranks = static_cast<unsigned>(shape.ranks);
   const auto launch_config = [=](std::int64_t clusters, cudaLaunchAttribute& attribute) {
     attribute.id = cudaLaunchAttributeClusterDimension;

@@ -16,8 +16,8 @@
 
 #include "harness/core/cuda_check.h"
 #include "impls/attnres/query_kernels.cuh"
-#include "impls/attnres/shared_limit.cuh"
 #include "impls/attnres_phase1/fused_simt.h"
+#include "impls/common/shared_limit.h"
 #include "reference/attnres_phase1/contract.h"
 
 namespace attn::attnres_phase1 {
@@ -79,7 +79,7 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
       .out_dtype = p.out_type(),
       .lse = static_cast<float*>(t.lse.data)};
   const SimtKernel kernel = kernel_for(p.dtype, tile, config.layout);
-  attnres::raise_shared_limit(kernel, config.shared_bytes);
+  raise_shared_limit(reinterpret_cast<const void*>(kernel), config.shared_bytes);
   const auto ctas =
       static_cast<unsigned>(std::min(sms, (p.tokens() + config.teams - 1) / config.teams));
 

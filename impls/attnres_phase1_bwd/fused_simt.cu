@@ -18,8 +18,8 @@
 
 #include "harness/core/cuda_check.h"
 #include "impls/attnres/query_kernels.cuh"
-#include "impls/attnres/shared_limit.cuh"
 #include "impls/attnres_phase1_bwd/fused_simt.h"
+#include "impls/common/shared_limit.h"
 #include "reference/attnres_phase1_bwd/contract.h"
 
 namespace attn::attnres_phase1_bwd {
@@ -96,7 +96,7 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
   for (const std::int64_t n : p.add_to) arguments.add[n] = true;
   const int held = attnres::held_queries(config, p.S, p.D);
   const SimtKernel kernel = kernel_for(p.dtype, held, tile_of(p), config.layout);
-  attnres::raise_shared_limit(kernel, config.shared_bytes);
+  raise_shared_limit(reinterpret_cast<const void*>(kernel), config.shared_bytes);
   const auto ctas = static_cast<int>(cta_count(p, device));
 
   Launch launch;

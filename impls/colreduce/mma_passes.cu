@@ -15,6 +15,7 @@
 #include "impls/colreduce/merge_parts.h"
 #include "impls/colreduce/mma_sm80.h"
 #include "impls/common/online_softmax.cuh"
+#include "impls/common/shared_limit.h"
 
 namespace attn::colreduce {
 namespace {
@@ -124,8 +125,7 @@ Pass bind(const Request& request,
           RowCount stationary) {
   const bool keys_stand = stationary == &PassSequence::N;
   const RowCount streamed = keys_stand ? &PassSequence::M : &PassSequence::N;
-  CUDA_CHECK(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  kernel.shared_bytes));
+  raise_shared_limit(kernel.function, static_cast<std::size_t>(kernel.shared_bytes));
   Pass pass{kernel, {}};
   const auto add = [&](std::uint32_t items) {
     // A CTA that goes on to the next short item loads it while it computes this one; long items

@@ -9,6 +9,7 @@
 #include "impls/colreduce/resident_choices.h"
 #include "impls/colreduce/resident_exchange.cuh"
 #include "impls/colreduce/resident_sm90.h"
+#include "impls/common/shared_limit.h"
 
 namespace attn::colreduce {
 namespace {
@@ -106,8 +107,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
   arguments.results = arguments.packets + layout.results;
   arguments.done = arguments.packets + layout.done;
 
-  CUDA_CHECK(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  kernel.shared_bytes));
+  raise_shared_limit(kernel.function, static_cast<std::size_t>(kernel.shared_bytes));
   const dim3 grid(static_cast<unsigned>(team.ranks * team.teams));
   return {.enqueue =
               [=](Stream stream) {

@@ -4,6 +4,7 @@
 #include "harness/core/cuda_check.h"
 #include "impls/colreduce/wgmma_bind.h"
 #include "impls/common/online_softmax.cuh"
+#include "impls/common/shared_limit.h"
 
 namespace attn::colreduce {
 namespace {
@@ -34,8 +35,7 @@ WgmmaOptionArguments arguments_of(const Problem& problem,
 BoundPass bind(const WgmmaKernel& kernel,
                const WgmmaOptionArguments& arguments,
                const DeviceInfo& device) {
-  CUDA_CHECK(cudaFuncSetAttribute(kernel.function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                  kernel.shared_bytes));
+  raise_shared_limit(kernel.function, static_cast<std::size_t>(kernel.shared_bytes));
   return {kernel, arguments, choose_ctas(arguments.items, device.sm_count)};
 }
 

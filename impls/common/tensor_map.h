@@ -47,19 +47,23 @@ inline Support tensor_map_supports(const TensorSpec& spec) {
   return Support::yes();
 }
 
-/// The driver's cuTensorMapEncodeTiled, found without linking to it. Throws.
+/// The driver's cuTensorMapEncodeTiled, found once, without linking to it. Throws.
 inline decltype(&cuTensorMapEncodeTiled) tensor_map_encoder() {
-  void* entry = nullptr;
-  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
+  static const auto encoder = [] {
+    void* entry = nullptr;
+    cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
 #if CUDART_VERSION >= 12050
-  CUDA_CHECK(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
-                                              cudaEnableDefault, &found));
+    CUDA_CHECK(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000,
+                                                cudaEnableDefault, &found));
 #else
-  CUDA_CHECK(cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &found));
+    CUDA_CHECK(
+        cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", &entry, cudaEnableDefault, &found));
 #endif
-  if (found != cudaDriverEntryPointSuccess || entry == nullptr)
-    throw std::runtime_error("the driver has no cuTensorMapEncodeTiled");
-  return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+    if (found != cudaDriverEntryPointSuccess || entry == nullptr)
+      throw std::runtime_error("the driver has no cuTensorMapEncodeTiled");
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(entry);
+  }();
+  return encoder;
 }
 
 inline void check_tensor_map(CUresult status) {
