@@ -76,7 +76,7 @@ class WarpGradients {
   };
 
   /// Where a lane finds and leaves the first block's part of a tile.
-  struct Places8 {
+  struct LanePlaces {
     const char* own;  // its source: columns 8 t and up
     int held;         // the same columns of what is added to, from `memory` on; or -1
     char* to;         // the same of its gradient
@@ -107,7 +107,7 @@ class WarpGradients {
                                             int first) {
     const int lane = sm80::lane_id();
     const Left left = load_left(set, first, lane);
-    const Places8 places = find_places(stage, token, first, lane);
+    const LanePlaces places = find_places(stage, token, first, lane);
 #pragma unroll
     for (int block = 0; block < kBlocks; ++block) {
       if (!has_block(block)) break;
@@ -119,16 +119,16 @@ class WarpGradients {
   }
 
   /// Rows behind the last are the last: their coefficients are 0.
-  __device__ __forceinline__ Places8 find_places(const char* stage,
-                                                 std::int64_t token,
-                                                 int first,
-                                                 int lane) const {
+  __device__ __forceinline__ LanePlaces find_places(const char* stage,
+                                                    std::int64_t token,
+                                                    int first,
+                                                    int lane) const {
     const int g = lane / 4;
     const int t = lane % 4;
     const int pitch = p_.memory.pitch;
     const int source = min(first + g, p_.N - 1);
     const char* rows = stage + first_block_ * kBlockBytes;
-    Places8 places;
+    LanePlaces places;
     places.own = rows + source * pitch + 16 * t;
 #pragma unroll
     for (int u = 0; u < kUnits; ++u)
@@ -178,7 +178,7 @@ class WarpGradients {
 
   /// What dout, queries and the source itself give the lane's source: two products at a time.
   __device__ __forceinline__ void find_source(const Left& left,
-                                              const Places8& places,
+                                              const LanePlaces& places,
                                               int block,
                                               float (&dv)[8]) {
     RightColumns dout[kUnits];
@@ -221,7 +221,7 @@ class WarpGradients {
 
   /// What the tile's sources give the queries' gradient: a chain of two quads' products, then additions.
   __device__ __forceinline__ void add_queries(const Left& left,
-                                              const Places8& places,
+                                              const LanePlaces& places,
                                               bool two_quads,
                                               int block) {
     float sums[kBlockProducts][4] = {};
@@ -262,7 +262,7 @@ class WarpGradients {
   }
 
   /// Adds what the source's plane holds, and writes what `exists`.
-  __device__ __forceinline__ void store_source(const Places8& places,
+  __device__ __forceinline__ void store_source(const LanePlaces& places,
                                                bool exists,
                                                int block,
                                                float (&dv)[8]) const {
