@@ -82,6 +82,7 @@ TEST(AttnResBwdLayout, TheHeadlineHasATokenPerSmAndOthersOnTheirWay) {
 TEST(AttnResBwdLayout, NarrowRowsAreSpreadOverAllWarps) {
   EXPECT_EQ(layout_of(problem(8, 4, 32768, 896)), "16 warps of 2 blocks, 6 stages");
   EXPECT_EQ(layout_of(problem(8, 4, 32768, 1168)), "16 warps of 3 blocks, 6 stages");
+  EXPECT_EQ(layout_of(problem(4, 8, 32768, 512)), "16 warps of 1 block, 6 stages");
   EXPECT_EQ(choose_layout(problem(4, 8, 32768, 256), kH200).ctas, 2);
 }
 

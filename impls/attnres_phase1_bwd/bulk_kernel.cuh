@@ -173,7 +173,8 @@ template <class T>
 BulkKernel kernel_for(const BulkLayout& layout) {
   BulkKernel kernel = nullptr;
   dispatch<4, 8, 12, kLayoutQueries>(layout.queries, [&](auto queries) {
-    kernel = gradient_kernel<T, queries(), 2>;
+    kernel =
+        layout.blocks == 1 ? gradient_kernel<T, queries(), 1> : gradient_kernel<T, queries(), 2>;
     if constexpr (queries() <= 8) {
       if (layout.blocks == 3) kernel = gradient_kernel<T, queries(), 3>;
       if (layout.blocks == 4) kernel = gradient_kernel<T, queries(), 4>;

@@ -11,7 +11,6 @@ namespace {
 
 using Problem = AttnResPhase1Bwd::Problem;
 
-constexpr int kFewestBlocks = 2;
 static_assert(kBlockColumns == attnres::kStepColumns, "a block is a step of the products");
 
 constexpr int round_up(int value, int step) { return (value + step - 1) / step * step; }
@@ -87,14 +86,20 @@ int most_blocks(int queries) { return queries > 8 ? 2 : 4; }
 
 BulkLayout choose_layout(const Problem& p, const DeviceInfo& device) {
   for (int ranks = least_ranks(p, device); ranks <= kLayoutRanks && 8 * ranks <= p.D; ranks *= 2) {
-    BulkLayout layout;
-    layout.ranks = ranks;
-    layout.queries = bulk_queries(p.S);
     const int blocks = (widest(p, ranks) + kBlockColumns - 1) / kBlockColumns;
-    layout.blocks = std::max(kFewestBlocks, (blocks + kLayoutWarps - 1) / kLayoutWarps);
-    layout.warps = round_up((blocks + layout.blocks - 1) / layout.blocks, 4);
-    if (layout.blocks > most_blocks(layout.queries)) continue;
-    if (fill(p, device.shared_bytes_per_block, layout)) return layout;
+    BulkLayout best;
+    int most = 0;  // warps of an SM that have columns
+    for (int share = most_blocks(bulk_queries(p.S)); share > 0; --share) {
+      BulkLayout layout;
+      layout.ranks = ranks;
+      layout.queries = bulk_queries(p.S);
+      layout.blocks = share;
+      const int active = (blocks + share - 1) / share;
+      layout.warps = round_up(active, 4);
+      if (layout.warps > kLayoutWarps || !fill(p, device.shared_bytes_per_block, layout)) continue;
+      if (layout.ctas * active > most) best = layout, most = layout.ctas * active;
+    }
+    if (most > 0) return best;
   }
   return {};
 }
@@ -125,7 +130,8 @@ std::string describe(const BulkLayout& layout) {
   const std::string ranks =
       layout.ranks == 1 ? "" : std::to_string(layout.ranks) + " CTAs a cluster, ";
   return ranks + std::to_string(layout.warps) + " warps of " + std::to_string(layout.blocks) +
-         " blocks, " + std::to_string(layout.stages) + " stages";
+         (layout.blocks == 1 ? " block, " : " blocks, ") + std::to_string(layout.stages) +
+         " stages";
 }
 
 }  // namespace attn::attnres_phase1_bwd
