@@ -1,5 +1,5 @@
-// How bulk_sm90 lays phase 1's backward out: what is chosen fits, tiles hold every source once, and the
-// published shapes get the layout that they are meant for.
+// How bulk_sm90 lays phase 1's backward out: what is chosen fits, warps have all columns, and the published
+// shapes get the layout that they are meant for.
 #include <gtest/gtest.h>
 
 #include "impls/attnres_phase1_bwd/bulk_layout.h"
@@ -28,21 +28,6 @@ std::string layout_of(const AttnResPhase1Bwd::Problem& p) {
   return describe(choose_layout(p, kH200));
 }
 
-TEST(AttnResBwdLayout, TilesHoldEverySourceOnce) {
-  for (int N = 1; N <= kLayoutSources; ++N) {
-    const SourceTiles tiles = SourceTiles::of(N);
-    int next = 0;
-    for (int tile = 0; tile < tiles.count; ++tile) {
-      EXPECT_EQ(tiles.first(tile), next) << N;
-      EXPECT_GE(tiles.size(tile), 1) << N;
-      EXPECT_LE(tiles.size(tile), kTileSources) << N;
-      for (int i = 0; i < tiles.size(tile); ++i) EXPECT_EQ(tiles.tile_of(next + i), tile) << N;
-      next += tiles.size(tile);
-    }
-    EXPECT_EQ(next, N);
-  }
-}
-
 TEST(AttnResBwdLayout, PassesHoldEveryPairOnce) {
   for (int N = 1; N <= kLayoutSources; ++N) {
     const WeightLanes lanes = WeightLanes::of(N);
@@ -65,19 +50,22 @@ TEST(AttnResBwdLayout, EverythingFits) {
             if (layout.ranks == 0) continue;
             const BulkMemory& memory = layout.memory;
             EXPECT_LE(layout.ctas * (memory.bytes + 1024), 228 * 1024);
-            EXPECT_LE(layout.ctas * layout.warps, kLayoutWarps);
+            EXPECT_LE(layout.ctas * layout.threads(), 32 * kSmWarps);
+            EXPECT_EQ(layout.warps % 4, 0) << "registers move between warpgroups";
             EXPECT_GE(layout.queries, S);
-            EXPECT_LE(layout.queries * layout.columns, 32);
-            EXPECT_GE(layout.ranks * layout.warps * layout.columns * 32, D);
-            EXPECT_GE(layout.stages, layout.ahead ? 3 : 2);
+            EXPECT_LE(layout.blocks, most_blocks(layout.queries));
+            EXPECT_GE(layout.ranks * layout.warps * layout.blocks * kBlockColumns, D);
+            EXPECT_GE(layout.stages, 2) << "rows come while others are read";
             EXPECT_EQ(memory.pitch / 16 % 2, 1) << "eight rows must meet no bank twice";
             EXPECT_LT(memory.stage_bytes, 1 << 20) << "bytes that a barrier can count";
-            for (const int at :
-                 {memory.pitch, memory.held, memory.stage_bytes, memory.sums, memory.warp_sums,
-                  memory.weights, memory.norms, memory.exchange, memory.barriers})
-              EXPECT_EQ(at % (at == memory.warp_sums ? 8 : 16), 0);
-            EXPECT_LE(memory.stage_bytes * layout.stages, memory.sums);
-            EXPECT_LE(memory.sums + layout.warps * memory.warp_sums, memory.weights);
+            for (const int at : {memory.pitch, memory.held, memory.stage_bytes, memory.queries,
+                                 memory.sums, memory.warp_sums, memory.weights, memory.norms,
+                                 memory.outputs, memory.exchange, memory.barriers})
+              EXPECT_EQ(at % 16, 0);
+            EXPECT_EQ(memory.padded % 4, 0) << "a quad of sources is read whole";
+            EXPECT_LE(memory.stage_bytes * layout.stages, memory.queries);
+            EXPECT_LE(memory.queries + static_cast<int>(S) * memory.pitch, memory.sums);
+            EXPECT_LE(memory.sums + kProductWarps * memory.warp_sums, memory.weights);
           }
         }
       }
@@ -85,19 +73,26 @@ TEST(AttnResBwdLayout, EverythingFits) {
   }
 }
 
-TEST(AttnResBwdLayout, TheHeadlineHasATokenPerSmAndOneAhead) {
+TEST(AttnResBwdLayout, TheHeadlineHasATokenPerSmAndOthersOnTheirWay) {
   const auto headline = problem(4, 8, 65536, 2048);
-  EXPECT_EQ(layout_of(headline), "16 warps of 4 columns a thread, 4 stages, one token ahead");
-  EXPECT_EQ(layout_of(added(headline)),
-            "16 warps of 4 columns a thread, 3 stages, one token ahead");
+  EXPECT_EQ(layout_of(headline), "16 warps of 4 blocks, 4 stages");
+  EXPECT_EQ(layout_of(added(headline)), "16 warps of 4 blocks, 3 stages");
+}
+
+TEST(AttnResBwdLayout, NarrowRowsAreSpreadOverAllWarps) {
+  EXPECT_EQ(layout_of(problem(8, 4, 32768, 896)), "16 warps of 2 blocks, 6 stages");
+  EXPECT_EQ(layout_of(problem(8, 4, 32768, 1168)), "16 warps of 3 blocks, 6 stages");
+  EXPECT_EQ(layout_of(problem(4, 8, 32768, 512)), "16 warps of 1 block, 6 stages");
+  EXPECT_EQ(choose_layout(problem(4, 8, 32768, 256), kH200).ctas, 2);
 }
 
 TEST(AttnResBwdLayout, RowsThatAreTooLargeAreSplitOverAnEvenCluster) {
-  EXPECT_EQ(layout_of(problem(16, 8, 65536, 2048)), "16 warps of 4 columns a thread, 2 stages");
+  EXPECT_EQ(layout_of(problem(16, 8, 65536, 2048)),
+            "2 CTAs a cluster, 16 warps of 2 blocks, 3 stages");
+  EXPECT_EQ(layout_of(problem(9, 6, 32768, 2304)),
+            "2 CTAs a cluster, 12 warps of 3 blocks, 5 stages");
   EXPECT_EQ(choose_layout(problem(8, 8, 8192, 4096), kH200).ranks, 2);
-  EXPECT_EQ(choose_layout(problem(9, 6, 32768, 2304), kH200).ranks, 2);
   EXPECT_EQ(choose_layout(problem(8, 12, 8192, 7168), kH200).ranks, 8);
-  EXPECT_EQ(choose_layout(problem(8, 4, 32768, 896), kH200).ctas, 2);
 }
 
 TEST(AttnResBwdLayout, FewTokensAreSpreadOverMoreSms) {
@@ -131,7 +126,7 @@ TEST(AttnResBwdLayout, WhatKernelsCannotTakeIsRefusedWithTheCondition) {
   EXPECT_EQ(reason([](Problem& p) { p.S = 17; }), "S must be at most 16");
   EXPECT_EQ(reason([](Problem& p) { p.N = 65; }), "N must be at most 64");
   EXPECT_EQ(reason([](Problem& p) { p.N = 64, p.D = 16384; }),
-            "a token's rows must fit the shared memory of eight CTAs twice");
+            "queries and two tokens' rows must fit the shared memory of eight CTAs");
   DeviceInfo ampere = kH200;
   ampere.sm = 80;
   EXPECT_EQ(bulk_supports(problem(4, 8, 64, 2048), ampere).reason, "needs sm_90");

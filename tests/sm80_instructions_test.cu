@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "harness/core/cuda_check.h"
@@ -154,7 +155,11 @@ void expect_product() {
   const DeviceVector<Element> device_a(a);
   const DeviceVector<Element> device_b(b);
   const DeviceVector<float> device_d(std::vector<float>(16 * 8));
-  mma_kernel<Element, kDepth><<<1, 32>>>(device_a.get(), device_b.get(), device_d.get());
+  if constexpr (std::is_same_v<Element, float>) {
+    tf32_mma_kernel<kDepth><<<1, 32>>>(device_a.get(), device_b.get(), device_d.get());
+  } else {
+    mma_kernel<Element, kDepth><<<1, 32>>>(device_a.get(), device_b.get(), device_d.get());
+  }
   CUDA_CHECK_LAUNCH();
   const std::vector<float> got = device_d.host();
   for (std::size_t row = 0; row < 16; ++row) {
@@ -167,10 +172,29 @@ void expect_product() {
   }
 }
 
+// The same with tf32 elements, which small integers are.
+template <int kDepth>
+__global__ void tf32_mma_kernel(const float* a, const float* b, float* d) {
+  const int g = lane_id() / 4;
+  const int t = lane_id() % 4;
+  const auto at = [&](int row, int k) { return __float_as_uint(a[kDepth * row + k]); };
+  const auto b_at = [&](int k) { return __float_as_uint(b[kDepth * g + k]); };
+  float rd[4] = {1, 1, 1, 1};
+  if constexpr (kDepth == 4) {
+    mma_m16n8k4_tf32(rd, {at(g, t), at(g + 8, t)}, b_at(t));
+  } else {
+    mma_m16n8k8_tf32(rd, {at(g, t), at(g + 8, t), at(g, t + 4), at(g + 8, t + 4)}, b_at(t),
+                     b_at(t + 4));
+  }
+  for (int c = 0; c < 4; ++c) d[8 * (g + 8 * (c / 2)) + 2 * t + c % 2] = rd[c];
+}
+
 TEST_F(Sm80Instructions, MmaF16) { expect_product<__half, 16>(); }
 TEST_F(Sm80Instructions, MmaBf16) { expect_product<__nv_bfloat16, 16>(); }
 TEST_F(Sm80Instructions, HalfMmaF16) { expect_product<__half, 8>(); }
 TEST_F(Sm80Instructions, HalfMmaBf16) { expect_product<__nv_bfloat16, 8>(); }
+TEST_F(Sm80Instructions, MmaTf32) { expect_product<float, 8>(); }
+TEST_F(Sm80Instructions, HalfMmaTf32) { expect_product<float, 4>(); }
 
 }  // namespace
 }  // namespace attn::sm80

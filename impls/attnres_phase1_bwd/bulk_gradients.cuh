@@ -1,210 +1,302 @@
-// Gradients of a token's sources at the columns of a thread, and what they give the queries'.
+// Gradients of a token's sources at the columns of a warp, and what they give the queries', on tensor
+// cores.
 #pragma once
 
 #include <cstdint>
 
+#include "impls/arch/sm80/lane.cuh"
 #include "impls/attnres/columns.cuh"
-#include "impls/attnres_phase1_bwd/bulk_sm90.h"
-#include "impls/common/vector_io.cuh"
+#include "impls/attnres_phase1_bwd/bulk_operands.cuh"
+#include "impls/attnres_phase1_bwd/bulk_ring.cuh"
+#include "impls/attnres_phase1_bwd/bulk_weights.cuh"
 
 namespace attn::attnres_phase1_bwd {
 namespace bulk {
 
-/// kColumns columns: the queries there, and their gradient over all tokens so far.
-template <class T, int kQueries, int kColumns>
-class ColumnGradients {
+/// kBlocks blocks of 32 columns: the queries there as right operands, and their gradient over all tokens so
+/// far. A lane (g = lane / 4, t = lane mod 4) has of each block eight columns, 8 t and up, of the gradients
+/// of source g of a tile and of queries g and g + 8.
+template <class T, int kQueries, int kBlocks>
+class WarpGradients {
  public:
-  /// Column `column` of the CTA's, which begin at `first` of a whole row. All calls name the same.
-  __device__ ColumnGradients(const BulkArguments& p, int first, int column) : first_(first) {
+  /// `warp` of those that have columns `range` of the rows.
+  __device__ WarpGradients(
+      const BulkArguments& p, const ColumnRange& range, const char* memory, int warp, int lane)
+      : p_(p), memory_(memory), first_block_(warp * kBlocks), columns_(range.count) {
+    const char* rows = memory + p.memory.queries + first_block_ * kBlockBytes + right_byte(lane);
 #pragma unroll
-    for (int s = 0; s < kQueries; ++s) {
-      const auto* row = static_cast<const T*>(p.wt) + static_cast<std::int64_t>(s) * p.D;
+    for (int block = 0; block < kBlocks; ++block) {
 #pragma unroll
-      for (int i = 0; i < kWords; ++i) queries_[s][i] = 0;
-      if (s < p.S) load_words(row + first + column, queries_[s]);
-    }
-  }
-
-  /// The gradients of token `token`, whose rows are at `stage`, with the scalars of set `set`.
-  __device__ __forceinline__ void find(const BulkArguments& p,
-                                       const char* memory,
-                                       const char* stage,
-                                       int column,
-                                       int set,
-                                       std::int64_t token) {
-    const auto* weights = reinterpret_cast<const float*>(memory + p.memory.weights) +
-                          set * p.tiles.count * kTileFloats;
-    for (int tile = 0; tile < p.tiles.count; ++tile, weights += kTileFloats) {
-      float k[kTileSources];
-      add_norms(p, memory, set, tile, k);
-      const int source = p.tiles.first(tile);
-      switch (p.tiles.size(tile)) {
-        case 4:
-          find_tile<4>(p, stage, weights, k, source, column, token);
-          break;
-        case 3:
-          find_tile<3>(p, stage, weights, k, source, column, token);
-          break;
-        case 2:
-          find_tile<2>(p, stage, weights, k, source, column, token);
-          break;
-        default:
-          find_tile<1>(p, stage, weights, k, source, column, token);
+      for (int u = 0; u < kUnits; ++u) {
+        const int s = 4 * u + lane % 4;
+        queries_[block][u] = {};
+        if (s < p.S && has_block(block))
+          queries_[block][u] = RightColumns::at(rows + s * p.memory.pitch + block * kBlockBytes);
       }
     }
   }
 
-  /// Writes the queries' gradient to split rows [S, 2, groups, 4].
-  __device__ void store(const BulkArguments& p, int column, float* rows) const {
-    const int at = first_ + column;
-    float* to = rows + (at / 4 % 2 * (p.D / 8) + at / 8) * 4 + at % 4;
+  /// The gradients of token `token`, whose rows are at `stage`, with the weights of set `set`.
+  __device__ __forceinline__ void find(const char* stage, int set, std::int64_t token) {
+    for (int first = 0; first < p_.N; first += kTileSources) find_tile(stage, set, token, first);
+  }
+
+  /// Writes the queries' gradient to split rows [S, 2, groups, 4], of which the CTA's columns begin at
+  /// group `first`.
+  __device__ void store(float* rows, int first) const {
+    const int lane = sm80::lane_id();
 #pragma unroll
-    for (int s = 0; s < kQueries; ++s) {
-      if (s < p.S) store_floats(to + static_cast<std::int64_t>(s) * p.D, gradients_[s]);
+    for (int block = 0; block < kBlocks; ++block) {
+      const int own = group(block, lane);
+      if (own >= columns_) continue;
+#pragma unroll
+      for (int half = 0; half < kHalves; ++half) {
+        const int s = lane / 4 + 8 * half;
+        if (s >= p_.S) continue;
+        const float(&x)[8] = gradients_[block][half];
+        float* row = rows + static_cast<std::int64_t>(s) * p_.D + 4 * (first + own);
+        store_four(row, x[0], x[1], x[2], x[3]);
+        store_four(row + p_.D / 2, x[4], x[5], x[6], x[7]);
+      }
     }
   }
 
  private:
-  static constexpr int kWords = kColumns / 2;
-  /// The compiler keeps queries in fp32 over all tokens. There are registers for half of many: the others
-  /// are opaque to it.
-  static constexpr int kUnpacked = kQueries * kColumns > 16 ? kQueries / 2 : kQueries;
-  static constexpr int kTileFloats = kQueries * 2 * kTileSources;
-  static_assert(kColumns == 2 || kColumns == 4, "one access has four or eight bytes");
+  using Places = WeightPlaces<kQueries>;
+  static constexpr int kUnits = kQueries / 4;         // fours of queries, and products of a chain
+  static constexpr int kHalves = (kQueries + 7) / 8;  // of a left operand's 16 rows of queries
+  static constexpr int kQuads = kTileSources / 4;
+  static_assert(sizeof(T) == 2, "rows are 16-bit");
 
-  __device__ static void load_words(const T* from, std::uint32_t (&words)[kWords]) {
-    if constexpr (kWords == 2) {
-      const uint2 pair = *reinterpret_cast<const uint2*>(from);
-      words[0] = pair.x, words[1] = pair.y;
-    } else {
-      words[0] = *reinterpret_cast<const std::uint32_t*>(from);
-    }
+  /// A lane's left operands of a tile.
+  struct Left {
+    float sources[2 * kUnits];       // of the sources' gradients: weights, then logits' gradients
+    float queries[kQuads][kHalves];  // of the queries', a quad of sources each
+    float norm;                      // what the norm of the lane's source gives back
+  };
+
+  /// Where a lane finds and leaves the first block's part of a tile.
+  struct LanePlaces {
+    const char* own;  // its source: columns 8 t and up
+    int held;         // the same columns of what is added to, from `memory` on; or -1
+    char* to;         // the same of its gradient
+    const char* dout[kUnits];
+    const char* quads[kQuads];
+    bool stores;
+  };
+
+  /// There are registers for the terms of up to eight queries' coefficients: those of more are found again
+  /// for every block, which takes hiding from the compiler that they are the same.
+  __device__ static float scarce(float x) {
+    if constexpr (kHalves > 1) asm volatile("" : "+f"(x));
+    return x;
   }
-  __device__ static void unpack(const std::uint32_t (&words)[kWords], float (&x)[kColumns]) {
-#pragma unroll
-    for (int i = 0; i < kWords; ++i) {
-      const float2 pair = unpack_pair<T>(words[i]);
-      x[2 * i] = pair.x, x[2 * i + 1] = pair.y;
-    }
-  }
-  __device__ static void load(const char* from, float (&x)[kColumns]) {
-    std::uint32_t words[kWords];
-    load_words(reinterpret_cast<const T*>(from), words);
-    unpack(words, x);
-  }
+  __device__ static uint4 load(const char* from) { return *reinterpret_cast<const uint4*>(from); }
   /// Past the caches: nobody reads it soon.
-  __device__ static void store_floats(float* to, const float (&x)[kColumns]) {
-    if constexpr (kColumns == 4) {
-      __stcs(reinterpret_cast<float4*>(to), make_float4(x[0], x[1], x[2], x[3]));
-    } else {
-      __stcs(reinterpret_cast<float2*>(to), make_float2(x[0], x[1]));
-    }
+  __device__ static void store_four(float* to, float x, float y, float z, float w) {
+    __stcs(reinterpret_cast<float4*>(to), make_float4(x, y, z, w));
   }
-  __device__ static void store_rounded(T* to, const float (&x)[kColumns]) {
-    if constexpr (kColumns == 4) {
-      __stcs(reinterpret_cast<uint2*>(to),
-             make_uint2(pack_pair<T>(x[0], x[1]), pack_pair<T>(x[2], x[3])));
-    } else {
-      __stcs(reinterpret_cast<unsigned*>(to), pack_pair<T>(x[0], x[1]));
+  /// A lane's eight columns of a block, as a group of the CTA's.
+  __device__ int group(int block, int lane) const { return 4 * (first_block_ + block) + lane % 4; }
+  /// The warp has a column of it.
+  __device__ bool has_block(int block) const { return 4 * (first_block_ + block) < columns_; }
+
+  __device__ __forceinline__ void find_tile(const char* stage,
+                                            int set,
+                                            std::int64_t token,
+                                            int first) {
+    const int lane = sm80::lane_id();
+    const Left left = load_left(set, first, lane);
+    const LanePlaces places = find_places(stage, token, first, lane);
+#pragma unroll
+    for (int block = 0; block < kBlocks; ++block) {
+      if (!has_block(block)) break;
+      add_queries(left, places, first + 4 < p_.N, block);
+      float dv[8];
+      find_source(left, places, block, dv);
+      store_source(places, places.stores && group(block, lane) < columns_, block, dv);
     }
   }
 
-  /// What the norms of a tile's sources give back, from all passes in order.
-  __device__ static void add_norms(
-      const BulkArguments& p, const char* memory, int set, int tile, float (&k)[kTileSources]) {
-    const int passes = p.lanes.passes(p.S);
-    const float* from = reinterpret_cast<const float*>(memory + p.memory.norms) +
-                        (set * passes * p.tiles.count + tile) * kTileSources;
-    attnres::load_together(from, k);
-#pragma unroll 1
-    for (int pass = 1; pass < passes; ++pass) {
-      float more[kTileSources];
-      attnres::load_together(from + pass * p.tiles.count * kTileSources, more);
+  /// Rows behind the last are the last: their coefficients are 0.
+  __device__ __forceinline__ LanePlaces find_places(const char* stage,
+                                                    std::int64_t token,
+                                                    int first,
+                                                    int lane) const {
+    const int g = lane / 4;
+    const int t = lane % 4;
+    const int pitch = p_.memory.pitch;
+    const int source = min(first + g, p_.N - 1);
+    const char* rows = stage + first_block_ * kBlockBytes;
+    LanePlaces places;
+    places.own = rows + source * pitch + 16 * t;
 #pragma unroll
-      for (int n = 0; n < kTileSources; ++n) k[n] += more[n];
-    }
+    for (int u = 0; u < kUnits; ++u)
+      places.dout[u] = rows + (p_.N + min(4 * u + t, p_.S - 1)) * pitch + right_byte(lane);
+#pragma unroll
+    for (int q = 0; q < kQuads; ++q)
+      places.quads[q] = rows + min(first + 4 * q + t, p_.N - 1) * pitch + right_byte(lane);
+    const SourceOutput output =
+        reinterpret_cast<const SourceOutput*>(memory_ + p_.memory.outputs)[source];
+    const int size = p_.dv.dtype == DType::kF32 ? 4 : 2;
+    const int column = first_block_ * kBlockColumns + 8 * t;
+    places.to = static_cast<char*>(output.row) + (token * p_.dv.stride + column) * size;
+    places.held =
+        output.held < 0 ? -1 : static_cast<int>(stage - memory_) + output.held + column * size;
+    places.stores = first + g < p_.N;
+    return places;
   }
 
-  /// Of kSources sources from `source` on.
-  template <int kSources>
-  __device__ __forceinline__ void find_tile(const BulkArguments& p,
-                                            const char* stage,
-                                            const float* weights,
-                                            const float (&k)[kTileSources],
-                                            int source,
-                                            int column,
-                                            std::int64_t token) {
-    const char* row = stage + static_cast<int>(sizeof(T)) * column;
-    float x[kSources][kColumns];
-    float dv[kSources][kColumns];
+  /// The weights of a set, as operands.
+  __device__ __forceinline__ Left load_left(int set, int first, int lane) const {
+    const int g = lane / 4;
+    const int t = lane % 4;
+    const float* weights = reinterpret_cast<const float*>(memory_ + p_.memory.weights) +
+                           set * p_.memory.padded * Places::kSourceFloats;
+    const int source = min(first + g, p_.N - 1);
+    Left left;
+    attnres::load_together(weights + Places::weight(source, t), left.sources);  // queries t mod 4
 #pragma unroll
-    for (int n = 0; n < kSources; ++n) {
-      load(row + (source + n) * p.memory.pitch, x[n]);
+    for (int q = 0; q < kQuads; ++q) {
+      // Weights of sources behind the last are 0 up to the next four; queries behind the last get what
+      // nobody asks for.
+      const int n = min(first + 4 * q + t, p_.memory.padded - 1);
 #pragma unroll
-      for (int i = 0; i < kColumns; ++i) dv[n][i] = -k[n] * x[n][i];
-    }
-    const char* dout = row + p.N * p.memory.pitch;
-#pragma unroll
-    for (int s = 0; s < kQueries; ++s, dout += p.memory.pitch) {
-      float direct[kColumns];
-      float query[kColumns];
-      float w[kTileSources];
-      float gr[kTileSources];
-      load(dout, direct);
-      if (s >= kUnpacked) {
-#pragma unroll
-        for (int i = 0; i < kWords; ++i) asm volatile("" : "+r"(queries_[s][i]));
+      for (int half = 0; half < kHalves; ++half) {
+        const int s = min(g + 8 * half, kQueries - 1);
+        left.queries[q][half] = weights[Places::gradient(n, s)];
       }
-      unpack(queries_[s], query);
-      attnres::load_together(weights + s * 2 * kTileSources, w);
-      attnres::load_together(weights + (2 * s + 1) * kTileSources, gr);
+    }
+    const int passes = p_.lanes.passes(p_.S);
+    const float* norms = reinterpret_cast<const float*>(memory_ + p_.memory.norms) +
+                         set * passes * p_.memory.padded + source;
+    left.norm = norms[0];
+#pragma unroll 1
+    for (int pass = 1; pass < passes; ++pass) left.norm += norms[pass * p_.memory.padded];
+    return left;
+  }
+
+  /// What dout, queries and the source itself give the lane's source: two products at a time.
+  __device__ __forceinline__ void find_source(const Left& left,
+                                              const LanePlaces& places,
+                                              int block,
+                                              float (&dv)[8]) {
+    RightColumns dout[kUnits];
 #pragma unroll
-      for (int n = 0; n < kSources; ++n) {
+    for (int u = 0; u < kUnits; ++u) {
+      if constexpr (kHalves == 1) dout[u] = RightColumns::at(places.dout[u] + block * kBlockBytes);
+      // Else the compiler keeps them in fp32 over all tokens, for which there are no registers.
+      queries_[block][u].make_opaque();
+    }
+    float x[8];
+    unpack_vector<T>(load(places.own + block * kBlockBytes), x);
 #pragma unroll
-        for (int i = 0; i < kColumns; ++i) {
-          dv[n][i] += w[n] * direct[i];
-          dv[n][i] += gr[n] * query[i];
-          gradients_[s][i] += gr[n] * x[n][i];
+    for (int first = 0; first < kBlockProducts; first += 2) {
+      std::uint32_t rows[2 * kUnits];  // fours of dout, then of queries
+#pragma unroll
+      for (int u = 0; u < kUnits; ++u) {
+        const char* from = places.dout[u] + block * kBlockBytes + 2 * first;
+        rows[u] =
+            kHalves == 1 ? dout[u].words[first / 2] : *reinterpret_cast<const std::uint32_t*>(from);
+        rows[kUnits + u] = queries_[block][u].words[first / 2];
+      }
+      float sums[2][4] = {};
+#pragma unroll
+      for (int i = 0; i < kUnits; ++i) {
+        const Terms even = Terms::of(scarce(left.sources[2 * i]));
+        const Terms odd = Terms::of(scarce(left.sources[2 * i + 1]));
+#pragma unroll
+        for (int j = 0; j < 2; ++j)
+          sm80::mma_m16n8k8_tf32(sums[j], {even.high, even.low, odd.high, odd.low},
+                                 element<T>(rows[2 * i], j), element<T>(rows[2 * i + 1], j));
+      }
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const int at = first + j;
+        dv[at] = sums[j][0] + sums[j][2] - left.norm * x[at];
+        dv[4 + at] = sums[j][1] + sums[j][3] - left.norm * x[4 + at];
+      }
+    }
+  }
+
+  /// What the tile's sources give the queries' gradient: a chain of two quads' products, then additions.
+  __device__ __forceinline__ void add_queries(const Left& left,
+                                              const LanePlaces& places,
+                                              bool two_quads,
+                                              int block) {
+    float sums[kBlockProducts][4] = {};
+    const auto add_quad = [&](int q) {
+      const RightColumns row = RightColumns::at(places.quads[q] + block * kBlockBytes);
+      if constexpr (kHalves == 1) {  // rows: both terms of eight queries
+        const Terms terms = Terms::of(left.queries[q][0]);
+#pragma unroll
+        for (int j = 0; j < kBlockProducts; ++j)
+          sm80::mma_m16n8k4_tf32(sums[j], {terms.high, terms.low},
+                                 element<T>(row.words[j / 2], j % 2));
+      } else {  // sixteen queries, one term after the other
+        const Terms lower = Terms::of(scarce(left.queries[q][0]));
+        const Terms upper = Terms::of(scarce(left.queries[q][kHalves - 1]));
+#pragma unroll
+        for (int j = 0; j < kBlockProducts; ++j) {
+          const std::uint32_t right = element<T>(row.words[j / 2], j % 2);
+          sm80::mma_m16n8k4_tf32(sums[j], {lower.high, upper.high}, right);
+          sm80::mma_m16n8k4_tf32(sums[j], {lower.low, upper.low}, right);
+        }
+      }
+    };
+    add_quad(0);
+    if (two_quads) add_quad(1);
+#pragma unroll
+    for (int j = 0; j < kBlockProducts; ++j) {
+      if constexpr (kHalves == 1) {
+        gradients_[block][0][j] += sums[j][0] + sums[j][2];
+        gradients_[block][0][4 + j] += sums[j][1] + sums[j][3];
+      } else {
+#pragma unroll
+        for (int half = 0; half < kHalves; ++half) {
+          gradients_[block][half][j] += sums[j][2 * half];
+          gradients_[block][half][4 + j] += sums[j][2 * half + 1];
         }
       }
     }
-#pragma unroll
-    for (int n = 0; n < kSources; ++n) store_source(p, stage, source + n, column, token, dv[n]);
   }
 
-  /// Adds what is held, and writes.
-  __device__ __forceinline__ void store_source(const BulkArguments& p,
-                                               const char* stage,
-                                               int n,
-                                               int column,
-                                               std::int64_t token,
-                                               float (&dv)[kColumns]) const {
-    const bool wide = p.dv.dtype == DType::kF32;
-    const int held_row = p.held_row[n];
-    if (held_row >= 0) {
-      const char* from = stage + p.memory.held + held_row * p.memory.held_pitch;
-      float held[kColumns];
-      if (wide) {
-#pragma unroll
-        for (int i = 0; i < kColumns; ++i)
-          held[i] = reinterpret_cast<const float*>(from)[column + i];
-      } else {
-        load(from + static_cast<int>(sizeof(T)) * column, held);
+  /// Adds what the source's plane holds, and writes what `exists`.
+  __device__ __forceinline__ void store_source(const LanePlaces& places,
+                                               bool exists,
+                                               int block,
+                                               float (&dv)[8]) const {
+    if (p_.dv.dtype == DType::kF32) {
+      constexpr int kBytes = 4 * kBlockColumns;
+      if (places.held >= 0) {
+        const auto* held = reinterpret_cast<const float4*>(memory_ + places.held + block * kBytes);
+        const float4 low = held[0];
+        const float4 high = held[1];
+        dv[0] += low.x, dv[1] += low.y, dv[2] += low.z, dv[3] += low.w;
+        dv[4] += high.x, dv[5] += high.y, dv[6] += high.z, dv[7] += high.w;
       }
-#pragma unroll
-      for (int i = 0; i < kColumns; ++i) dv[i] += held[i];
-    }
-    const std::int64_t at = token * p.dv.stride + first_ + column;
-    if (wide) {
-      store_floats(static_cast<float*>(p.dv.data[n]) + at, dv);
+      if (!exists) return;
+      auto* to = reinterpret_cast<float*>(places.to + block * kBytes);
+      store_four(to, dv[0], dv[1], dv[2], dv[3]);
+      store_four(to + 4, dv[4], dv[5], dv[6], dv[7]);
     } else {
-      store_rounded(static_cast<T*>(p.dv.data[n]) + at, dv);
+      if (places.held >= 0) {
+        float held[8];
+        unpack_vector<T>(load(memory_ + places.held + block * kBlockBytes), held);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) dv[i] += held[i];
+      }
+      const uint4 packed = pack_vector<T>(dv);
+      if (exists) __stcs(reinterpret_cast<uint4*>(places.to + block * kBlockBytes), packed);
     }
   }
 
-  int first_;
-  std::uint32_t queries_[kQueries][kWords];
-  float gradients_[kQueries][kColumns] = {};
+  const BulkArguments& p_;
+  const char* memory_;
+  int first_block_;
+  int columns_;  // groups of eight, of the CTA
+  RightColumns queries_[kBlocks][kUnits];
+  float gradients_[kBlocks][kHalves][8] = {};
 };
 
 }  // namespace bulk

@@ -1,172 +1,183 @@
-// The kernel of bulk_sm90: the tokens of a cluster one after the other, later ones' rows on their way.
+// The kernel of bulk_sm90: warps with a role each, which meet at barriers around the ring of tokens.
 #pragma once
 
 #include "harness/core/dispatch.h"
 #include "impls/arch/sm80/lane.cuh"
+#include "impls/arch/sm90/barrier.cuh"
 #include "impls/arch/sm90/cluster.cuh"
-#include "impls/arch/sm90/tma.cuh"
-#include "impls/attnres/bulk_config.h"
+#include "impls/arch/sm90/registers.cuh"
 #include "impls/attnres_phase1_bwd/bulk_gradients.cuh"
 #include "impls/attnres_phase1_bwd/bulk_products.cuh"
+#include "impls/attnres_phase1_bwd/bulk_ring.cuh"
 #include "impls/attnres_phase1_bwd/bulk_weights.cuh"
 
 namespace attn::attnres_phase1_bwd {
 namespace bulk {
 
-using attnres::ColumnRange;
+// 96 registers a thread at launch; a CTA of up to four warpgroups of gradients and one of others has them
+// for all of these.
+inline constexpr int kGradientRegisters = 104;
+inline constexpr int kOtherRegisters = 64;
+inline constexpr int kLaunchRegisters = 65536 / (32 * kSmWarps) / 8 * 8;
+static_assert(kLayoutWarps * kGradientRegisters + kOtherWarps * kOtherRegisters <=
+                  kSmWarps * kLaunchRegisters,
+              "warpgroups may only take what others have given");
+static_assert(4 * kGradientRegisters + kOtherWarps * kOtherRegisters <=
+                  (4 + kOtherWarps) * kLaunchRegisters,
+              "and with a single warpgroup of gradients too");
 
-/// The tokens of a cluster: every clusters-th one.
-struct ClusterTokens {
-  int cluster, clusters;
-
-  __device__ static ClusterTokens of(unsigned cta, unsigned ctas, int ranks_log2) {
-    return {static_cast<int>(cta >> ranks_log2), static_cast<int>(ctas >> ranks_log2)};
-  }
-  __device__ int count(std::int64_t all) const {
-    return static_cast<int>((all - cluster + clusters - 1) / clusters);
-  }
-  __device__ std::int64_t token(int i) const {
-    return cluster + static_cast<std::int64_t>(i) * clusters;
-  }
+/// What a CTA has to do.
+struct Work {
+  ColumnRange range;
+  ClusterTokens tokens;
+  int count;  // of tokens
+  Barriers barriers;
 };
 
-/// The barrier at which the copies into a stage complete.
-__device__ inline std::uint32_t full_barrier(const BulkArguments& p, char* memory, int stage) {
-  return sm90::shared_address(memory + p.memory.barriers + stage * 8);
-}
-
-/// Starts the copies of a token's rows into a stage that nobody reads any more; every warp has some. Bytes
-/// that are there before the expectation of them count below zero.
+/// The role of the last warp: copies, as soon as a stage is free. The first tokens' are under way.
 template <class T>
-__device__ inline void copy_token(const BulkArguments& p,
-                                  const ColumnRange& range,
-                                  char* memory,
-                                  int warps,
-                                  int warp,
-                                  std::int64_t token,
-                                  int stage) {
-  const std::uint32_t full = full_barrier(p, memory, stage);
-  const std::uint32_t to = sm90::shared_address(memory + stage * p.memory.stage_bytes);
-  const int rows = p.N + p.S;
-  const int held_size = p.dv.dtype == DType::kF32 ? 4 : 2;
-  const auto bytes = static_cast<std::uint32_t>(range.count * 16);
-  const auto held_bytes = static_cast<std::uint32_t>(range.count * 8 * held_size);
-  if (warp == 0)
-    sm90::mbarrier_arrive_expect(full, static_cast<std::uint32_t>(rows) * bytes +
-                                           static_cast<std::uint32_t>(p.held_rows) * held_bytes);
-  for (int row = warp; row < rows; row += warps) {
-    const T* from = row < p.N
-                        ? static_cast<const T*>(p.v.data[row]) + token * p.v.stride
-                        : static_cast<const T*>(p.dout) + ((row - p.N) * p.tokens + token) * p.D;
-    sm90::bulk_load(to + static_cast<std::uint32_t>(row * p.memory.pitch), from + range.first * 8,
-                    bytes, full);
-  }
-  for (int row = warp; row < p.held_rows; row += warps) {
-    const char* from = static_cast<const char*>(p.dv.data[p.held_source[row]]) +
-                       (token * p.dv.stride + range.first * 8) * held_size;
-    sm90::bulk_load(to + static_cast<std::uint32_t>(p.memory.held + row * p.memory.held_pitch),
-                    from, held_bytes, full);
+__device__ inline void copy_tokens(const BulkArguments& p,
+                                   const Work& work,
+                                   char* memory,
+                                   int lane) {
+  RingCursor cursor;
+  for (int i = p.stages; i < work.count; ++i) {
+    // The warps of gradients have left the stage.
+    sm90::mbarrier_wait_warp(work.barriers.free(cursor.stage), cursor.phase);
+    copy_token<T>(p, work.range, memory, work.barriers, lane, work.tokens.token(i), cursor.stage);
+    cursor.advance(p.stages);
   }
 }
 
-/// Zeros where products and gradients read what no copy writes: columns behind the last, dout of queries
-/// behind the last, and their weights.
-template <int kQueries>
-__device__ inline void clear_rest(
-    const BulkArguments& p, const ColumnRange& range, char* memory, int warps, int warp, int lane) {
-  const int rows = p.N + kQueries;
-  const int vectors = p.memory.pitch / 16;
-  for (int i = warp; i < p.stages * rows; i += warps) {
-    const int row = i % rows;
-    auto* to =
-        reinterpret_cast<uint4*>(memory + i / rows * p.memory.stage_bytes + row * p.memory.pitch);
-    for (int v = (row < p.N + p.S ? range.count : 0) + lane; v < vectors; v += 32)
-      to[v] = make_uint4(0, 0, 0, 0);
+/// The passes of a token that warp `warp` of kProductWarps takes.
+template <int kQueries, int kRounds>
+__device__ inline void find_weights(const BulkArguments& p,
+                                    char* memory,
+                                    int warp,
+                                    int lane,
+                                    std::int64_t token,
+                                    float first_dlse,
+                                    int number) {
+  for (int pass = warp; pass < p.lanes.passes(p.S); pass += kProductWarps) {
+    const WeightPass<kQueries, kRounds> weights(p, memory, pass, lane);
+    weights.find(pass == warp ? first_dlse : weights.load_dlse(token), number);
   }
-  auto* weights = reinterpret_cast<uint4*>(memory + p.memory.weights);
-  for (int i = warp * 32 + lane; i < p.tiles.count * kQueries * 4; i += warps * 32)
-    weights[i] = make_uint4(0, 0, 0, 0);
 }
 
-/// One thread initialises the barriers of the copies and of the exchange.
-__device__ inline void init_barriers(const BulkArguments& p, char* memory) {
-  const int exchanges = p.ranks > 1 ? 2 * p.lanes.passes(p.S) : 0;
-  for (int i = 0; i < p.stages + exchanges; ++i) sm90::mbarrier_init(full_barrier(p, memory, i), 1);
-  sm90::mbarrier_init_fence();
+/// The role of kProductWarps warps: a token's products, each its share of the columns, then its weights,
+/// each its share of the passes.
+template <class T, int kQueries>
+__device__ inline void find_all_weights(
+    const BulkArguments& p, const Work& work, char* memory, int warp, int lane) {
+  constexpr int kName = 1;  // of a barrier of the warps of this role
+  constexpr int kThreads = 32 * kProductWarps;
+  const int steps = (work.range.count * 8 + kBlockColumns - 1) / kBlockColumns;
+  const attnres::StepRange own = attnres::steps_of(steps, warp, kProductWarps);
+  const std::uint32_t queries = sm90::shared_address(memory + p.memory.queries);
+  auto* sums = reinterpret_cast<float*>(memory + p.memory.sums + warp * p.memory.warp_sums);
+  RingCursor cursor;
+  RingCursor freed;  // of the token two before
+  for (int i = 0; i < work.count; ++i) {
+    const std::int64_t token = work.tokens.token(i);
+    // Loaded first, so that it arrives during the products.
+    const float dlse = WeightPass<kQueries, 1>(p, memory, warp, lane).load_dlse(token);
+    sm90::mbarrier_wait_warp(work.barriers.full(cursor.stage), cursor.phase);
+    TokenProducts<T, kQueries> products(
+        p, sm90::shared_address(memory + cursor.stage * p.memory.stage_bytes), queries, own, lane);
+    for (int column = 0; column < p.N; column += 8) {
+      products.multiply(column);
+      // This role's warps: all have read the sums of the token before.
+      if (column == 0) sm90::named_barrier_sync(kName, kThreads);
+      products.store(column, sums);
+    }
+    sm90::named_barrier_sync(kName, kThreads);  // this role's warps: the sums are there
+    if (i >= 2) {
+      // The warps of gradients have read the weights that these take the place of.
+      sm90::mbarrier_wait_warp(work.barriers.free(freed.stage), freed.phase);
+      freed.advance(p.stages);
+    }
+    if (p.N > 32) {
+      find_weights<kQueries, 2>(p, memory, warp, lane, token, dlse, i);
+    } else {
+      find_weights<kQueries, 1>(p, memory, warp, lane, token, dlse, i);
+    }
+    __syncwarp();
+    if (lane == 0) sm90::mbarrier_arrive(work.barriers.ready(i % 2));
+    cursor.advance(p.stages);
+  }
 }
 
-template <class T, int kQueries, int kColumns>
-__global__ void __launch_bounds__(32 * kLayoutWarps, 1)
+/// The role of the first warps, of those that have columns.
+template <class T, int kQueries, int kBlocks>
+__device__ inline void find_gradients(
+    const BulkArguments& p, const Work& work, char* memory, int warp, int lane) {
+  WarpGradients<T, kQueries, kBlocks> gradients(p, work.range, memory, warp, lane);
+  RingCursor cursor;
+#pragma unroll 1
+  for (int i = 0; i < work.count; ++i) {
+    // The token's weights are there, and so are its rows, since products came of them; the wait for
+    // these is what makes the copies visible.
+    sm90::mbarrier_wait(work.barriers.ready(i % 2), static_cast<std::uint32_t>(i / 2 % 2));
+    sm90::mbarrier_wait_warp(work.barriers.full(cursor.stage), cursor.phase);
+    gradients.find(memory + cursor.stage * p.memory.stage_bytes, i % 2, work.tokens.token(i));
+    __syncwarp();
+    if (sm80::lane_id() == 0) sm90::mbarrier_arrive(work.barriers.free(cursor.stage));
+    cursor.advance(p.stages);
+  }
+  gradients.store(p.partials + static_cast<std::int64_t>(work.tokens.cluster) * p.S * p.D,
+                  work.range.first);
+}
+
+template <class T, int kQueries, int kBlocks>
+__global__ void __launch_bounds__(32 * kSmWarps, 1)
     gradient_kernel(const __grid_constant__ BulkArguments p) {
   extern __shared__ __align__(128) char memory[];
   const auto thread = static_cast<int>(threadIdx.x);
-  const auto warps = static_cast<int>(blockDim.x / 32);
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
-  const int lane = thread % 32;
   const auto rank = static_cast<int>(sm90::cluster_rank());
-  const ColumnRange range = attnres::columns_of(p.D / 8, p.ranks, rank);
-  const ClusterTokens tokens = ClusterTokens::of(blockIdx.x, gridDim.x, p.ranks_log2);
-  const int count = tokens.count(p.tokens);
-  if (thread == 0) init_barriers(p, memory);
-  clear_rest<kQueries>(p, range, memory, warps, warp, lane);
-  __syncthreads();         // all threads: barriers and zeros are there
+  Work work{.range = columns_of(p, rank),
+            .tokens = ClusterTokens::of(blockIdx.x, gridDim.x, p.ranks_log2),
+            .count = 0,
+            .barriers = Barriers::of(p, memory)};
+  work.count = work.tokens.count(p.tokens);
+  const int active = active_warps(work.range.count, kBlocks);
+  if (thread == 0) init_barriers(p, work.barriers, active);
+  fill_rest<T>(p, work.range, memory, 2 * p.memory.padded * 2 * kQueries, thread,
+               static_cast<int>(blockDim.x));
+  __syncthreads();         // all threads: barriers, queries and zeros are there
   sm90::cluster_arrive();  // all CTAs: barriers of the exchange are initialised
-  if (lane == 0) {
-    for (int i = 0; i < min(p.stages, count); ++i)
-      copy_token<T>(p, range, memory, warps, warp, tokens.token(i), i);
+  if (warp == p.warps + kProductWarps) {
+    for (int i = 0; i < min(p.stages, work.count); ++i)
+      copy_token<T>(p, work.range, memory, work.barriers, sm80::lane_id(), work.tokens.token(i), i);
   }
-  __syncwarp();
-  // Of a thread without columns: nobody asks for its gradients.
-  const auto column_of = [&](int lane_in_warp) { return kColumns * (32 * warp + lane_in_warp); };
-  const bool owns = column_of(lane) < range.count * 8;
-  const TokenProducts<T, kQueries, kColumns> products(p, range.first * 8, range.count * 8, warp,
-                                                      lane);
-  ColumnGradients<T, kQueries, kColumns> gradients(p, range.first * 8, owns ? column_of(lane) : 0);
   sm90::cluster_wait();
 
-  const int ahead = p.ahead ? 1 : 0;
-  int next = 0;  // the stage of token i + ahead
-  std::uint32_t phase = 0;
-#pragma unroll 1
-  for (int i = -ahead; i < count; ++i) {
-    if (i + ahead < count) {
-      sm90::mbarrier_wait_warp(full_barrier(p, memory, next), phase);
-      products.find(p, sm90::shared_address(memory + next * p.memory.stage_bytes), warp,
-                    sm80::lane_id(),
-                    reinterpret_cast<float*>(memory + p.memory.sums + warp * p.memory.warp_sums));
+  if (warp >= p.warps) {
+    sm90::give_registers<kOtherRegisters>();
+    if (warp == p.warps + kProductWarps) {
+      copy_tokens<T>(p, work, memory, sm80::lane_id());
+    } else {
+      find_all_weights<T, kQueries>(p, work, memory, warp - p.warps, sm80::lane_id());
     }
-    __syncthreads();  // all warps: their sums are there
-    if (i + ahead < count)
-      find_weights<kQueries>(p, memory, warps, warp, sm80::lane_id(), tokens.token(i + ahead),
-                             i + ahead);
-    if (!p.ahead) __syncthreads();  // all warps: the token's own weights are there
-    const int stage = next >= ahead ? next - ahead : p.stages - 1;  // of token i
-    if (i >= 0 && owns)
-      gradients.find(p, memory, memory + stage * p.memory.stage_bytes, column_of(sm80::lane_id()),
-                     i % 2, tokens.token(i));
-    // All warps: the stage has been read, and so have the sums; the next token's weights are there.
-    __syncthreads();
-    if (i >= 0 && i + p.stages < count && sm80::lane_id() == 0)
-      copy_token<T>(p, range, memory, warps, warp, tokens.token(i + p.stages), stage);
-    __syncwarp();
-    if (++next == p.stages) next = 0, phase ^= 1;
+  } else {
+    sm90::take_registers<kGradientRegisters>();
+    if (warp < active) find_gradients<T, kQueries, kBlocks>(p, work, memory, warp, sm80::lane_id());
   }
-  if (owns)
-    gradients.store(p, column_of(lane),
-                    p.partials + static_cast<std::int64_t>(tokens.cluster) * p.S * p.D);
   __syncwarp();
   sm90::cluster_arrive();  // no CTA ends while another may still send it sums
   sm90::cluster_wait();
 }
 
-/// The kernel of a layout's queries and columns.
+/// The kernel of a layout's queries and blocks.
 template <class T>
 BulkKernel kernel_for(const BulkLayout& layout) {
   BulkKernel kernel = nullptr;
-  dispatch<1, 2, 4, 6, 8, 12, kLayoutQueries>(layout.queries, [&](auto queries) {
-    kernel = gradient_kernel<T, queries(), 2>;
+  dispatch<4, 8, 12, kLayoutQueries>(layout.queries, [&](auto queries) {
+    kernel =
+        layout.blocks == 1 ? gradient_kernel<T, queries(), 1> : gradient_kernel<T, queries(), 2>;
     if constexpr (queries() <= 8) {
-      if (layout.columns == 4) kernel = gradient_kernel<T, queries(), 4>;
+      if (layout.blocks == 3) kernel = gradient_kernel<T, queries(), 3>;
+      if (layout.blocks == 4) kernel = gradient_kernel<T, queries(), 4>;
     }
   });
   return kernel;

@@ -1,8 +1,7 @@
-// What bulk_sm90 takes; the choice of cluster, threads and stages.
+// What bulk_sm90 takes; the choice of cluster, warps and stages.
 #include "impls/attnres_phase1_bwd/bulk_layout.h"
 
 #include <algorithm>
-#include <iterator>
 
 #include "impls/attnres/bulk_config.h"
 #include "impls/attnres/query_terms.h"
@@ -11,6 +10,8 @@ namespace attn::attnres_phase1_bwd {
 namespace {
 
 using Problem = AttnResPhase1Bwd::Problem;
+
+static_assert(kBlockColumns == attnres::kStepColumns, "a block is a step of the products");
 
 constexpr int round_up(int value, int step) { return (value + step - 1) / step * step; }
 
@@ -23,13 +24,12 @@ int widest(const Problem& p, int ranks) {
 BulkMemory memory_of(const Problem& p, const BulkLayout& layout) {
   const auto N = static_cast<int>(p.N);
   const auto S = static_cast<int>(p.S);
-  const int tiles = SourceTiles::of(N).count;
   const int passes = WeightLanes::of(N).passes(S);
   const int width = widest(p, layout.ranks);
   BulkMemory memory;
-  memory.pitch = round_up(width, attnres::kStepColumns) * static_cast<int>(size_of(p.dtype)) + 16;
+  memory.pitch = round_up(width, kBlockColumns) * static_cast<int>(size_of(p.dtype)) + 16;
   memory.held_pitch = width * static_cast<int>(size_of(p.grad_type()));
-  memory.held = (N + layout.queries) * memory.pitch;
+  memory.held = (N + S) * memory.pitch;
   memory.stage_bytes = memory.held;
   for (int n = 0; n < N; ++n)
     if (p.adds_to(n)) memory.stage_bytes += memory.held_pitch;
@@ -39,13 +39,16 @@ BulkMemory memory_of(const Problem& p, const BulkLayout& layout) {
     end += round_up(bytes, 16);
     return at;
   };
-  memory.warp_sums = (2 * S + 1) * round_up(N, 8) * 4;
-  memory.sums = place(layout.warps * memory.warp_sums);
-  memory.weights = place(2 * tiles * layout.queries * 2 * kTileSources * 4);
-  memory.norms = place(2 * passes * tiles * kTileSources * 4);
+  memory.queries = place(S * memory.pitch);
+  memory.padded = round_up(N, 4);
+  memory.warp_sums = (2 * S + 1) * memory.padded * 4;
+  memory.sums = place(kProductWarps * memory.warp_sums);
+  memory.weights = place(2 * memory.padded * 2 * layout.queries * 4);
+  memory.norms = place(2 * passes * memory.padded * 4);
+  memory.outputs = place(N * 16);
   const int exchanges = layout.ranks > 1 ? passes : 0;
   memory.exchange = place(exchanges * 2 * layout.ranks * kPassSums * 4);
-  memory.barriers = place((layout.stages + exchanges * 2) * 8);
+  memory.barriers = place((2 * layout.stages + 2 + exchanges * 2) * 8);
   memory.bytes = end;
   return memory;
 }
@@ -53,12 +56,11 @@ BulkMemory memory_of(const Problem& p, const BulkLayout& layout) {
 /// As many CTAs an SM as hold three stages each, or one that holds two; false where neither fits.
 bool fill(const Problem& p, std::size_t available, BulkLayout& layout) {
   constexpr std::size_t kReserved = 1024;  // of every CTA, for the system
-  for (layout.ctas = kLayoutWarps / layout.warps; layout.ctas > 0; --layout.ctas) {
+  for (layout.ctas = kSmWarps / (layout.warps + kOtherWarps); layout.ctas > 0; --layout.ctas) {
     const std::size_t budget =
         (available + kReserved) / static_cast<std::size_t>(layout.ctas) - kReserved;
     const int least = layout.ctas > 1 ? 3 : 2;
     for (layout.stages = kLayoutStages; layout.stages >= least; --layout.stages) {
-      layout.ahead = layout.stages > 2;  // else no stage would be left to copy to
       layout.memory = memory_of(p, layout);
       if (static_cast<std::size_t>(layout.memory.bytes) <= budget) return true;
     }
@@ -78,26 +80,26 @@ int least_ranks(const Problem& p, const DeviceInfo& device) {
 
 }  // namespace
 
-int bulk_queries(std::int64_t S) {
-  constexpr int kCompiled[] = {1, 2, 4, 6, 8, 12, kLayoutQueries};
-  return *std::lower_bound(std::begin(kCompiled), std::end(kCompiled) - 1, static_cast<int>(S));
-}
+int bulk_queries(std::int64_t S) { return round_up(static_cast<int>(S), 4); }
+
+int most_blocks(int queries) { return queries > 8 ? 2 : 4; }
 
 BulkLayout choose_layout(const Problem& p, const DeviceInfo& device) {
-  constexpr int kGradients = 32;  // registers for a thread's columns of the queries' gradient
   for (int ranks = least_ranks(p, device); ranks <= kLayoutRanks && 8 * ranks <= p.D; ranks *= 2) {
+    const int blocks = (widest(p, ranks) + kBlockColumns - 1) / kBlockColumns;
     BulkLayout best;
-    for (const int columns : {4, 2}) {
+    int most = 0;  // warps of an SM that have columns
+    for (int share = most_blocks(bulk_queries(p.S)); share > 0; --share) {
       BulkLayout layout;
       layout.ranks = ranks;
       layout.queries = bulk_queries(p.S);
-      layout.columns = columns;
-      layout.warps = (widest(p, ranks) + 32 * columns - 1) / (32 * columns);
-      if (layout.queries * columns > kGradients || layout.warps > kLayoutWarps) continue;
-      if (!fill(p, device.shared_bytes_per_block, layout)) continue;
-      if (layout.ctas * layout.warps > best.ctas * best.warps) best = layout;
+      layout.blocks = share;
+      const int active = (blocks + share - 1) / share;
+      layout.warps = round_up(active, 4);
+      if (layout.warps > kLayoutWarps || !fill(p, device.shared_bytes_per_block, layout)) continue;
+      if (layout.ctas * active > most) best = layout, most = layout.ctas * active;
     }
-    if (best.ranks > 0) return best;
+    if (most > 0) return best;
   }
   return {};
 }
@@ -120,16 +122,16 @@ Support bulk_supports(const Problem& p, const DeviceInfo& device) {
   if (p.S > kLayoutQueries) return Support::no("S must be at most 16");
   if (p.N > kLayoutSources) return Support::no("N must be at most 64");
   if (choose_layout(p, device).ranks == 0)
-    return Support::no("a token's rows must fit the shared memory of eight CTAs twice");
+    return Support::no("queries and two tokens' rows must fit the shared memory of eight CTAs");
   return Support::yes();
 }
 
 std::string describe(const BulkLayout& layout) {
   const std::string ranks =
       layout.ranks == 1 ? "" : std::to_string(layout.ranks) + " CTAs a cluster, ";
-  return ranks + std::to_string(layout.warps) + " warps of " + std::to_string(layout.columns) +
-         " columns a thread, " + std::to_string(layout.stages) + " stages" +
-         (layout.ahead ? ", one token ahead" : "");
+  return ranks + std::to_string(layout.warps) + " warps of " + std::to_string(layout.blocks) +
+         (layout.blocks == 1 ? " block, " : " blocks, ") + std::to_string(layout.stages) +
+         " stages";
 }
 
 }  // namespace attn::attnres_phase1_bwd

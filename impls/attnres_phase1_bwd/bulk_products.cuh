@@ -12,69 +12,79 @@ namespace bulk {
 
 using attnres::Left;
 
-/// A warp's kSteps steps of 32 columns, of a CTA's `width`. The queries stay in registers as the left
-/// operand; a step of the rows is read once for all products.
-template <class T, int kQueries, int kSteps>
+/// A warp's products over its steps of 32 columns. A step of the sources is read once for all of them.
+template <class T, int kQueries>
 class TokenProducts {
  public:
-  /// Columns from `first` on of the queries wt [S, D] are those of the CTA.
-  __device__ TokenProducts(const BulkArguments& p, int first, int width, int warp, int lane)
-      : steps_(min(kSteps, (width + kStep - 1) / kStep - kSteps * warp)) {
+  /// Of the rows at addresses `stage` (N sources, S dout) and `queries`, over steps `own`.
+  __device__ TokenProducts(const BulkArguments& p,
+                           std::uint32_t stage,
+                           std::uint32_t queries,
+                           const attnres::StepRange& own,
+                           int lane)
+      : p_(p),
+        sources_{stage, p.memory.pitch, p.N},
+        offset_(static_cast<std::uint32_t>(own.first * kStepBytes)),
+        steps_(own.count),
+        lane_(lane) {
+    const attnres::StagedRows dout{stage + static_cast<std::uint32_t>(p.N * p.memory.pitch),
+                                   p.memory.pitch, p.S};
+    const attnres::StagedRows rows{queries, p.memory.pitch, p.S};
+    queries_ = left_address(rows);
+    dout_ = left_address(dout);
+  }
+
+  /// The products with sources [column, column + 8), for `store`.
+  __device__ __forceinline__ void multiply(int column) {
+    total_ = {};
+    const std::uint32_t right = offset_ + attnres::lane_address(sources_, column, lane_);
+    for (int begin = 0; begin < steps_; begin += attnres::kChainSteps) {
+      Sums sums[2] = {};  // chains of dependent products
+      const int end = min(steps_, begin + attnres::kChainSteps);
+#pragma unroll kTogether
+      for (int step = begin; step < end; ++step) {
+        const auto at = static_cast<std::uint32_t>(step * kStepBytes);
+        add_step(queries_ + at, dout_ + at, right + at, sums);
+      }
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
-#pragma unroll
-      for (int i = 0; i < 4 * kTiles; ++i) {
-        const int s = i / 4 * 8 + lane / 4;
-        const int at = (kSteps * warp + step) * kStep + i % 4 * 8 + lane % 4 * 2;
-        const auto* row = static_cast<const T*>(p.wt) + static_cast<std::int64_t>(s) * p.D + first;
-        queries_[step][i] =
-            s < p.S && at < width ? *reinterpret_cast<const std::uint32_t*>(row + at) : 0;
+      for (int i = 0; i < 4; ++i) {
+        total_.logits[i] += sums[0].logits[i] + sums[1].logits[i];
+        total_.products[i] += sums[0].products[i] + sums[1].products[i];
+        if constexpr (kTiles == 2) total_.squares[i] += sums[0].squares[i] + sums[1].squares[i];
       }
     }
   }
 
-  /// to [2 S + 1, N rounded up to 8]: products of queries, squares, products of dout. `stage` is the
-  /// address of the token's rows: N sources, then kQueries of dout, zeros behind the last.
-  __device__ __forceinline__ void find(
-      const BulkArguments& p, std::uint32_t stage, int warp, int lane, float* to) const {
-    const int pitch = p.memory.pitch;
-    const auto offset = static_cast<std::uint32_t>(warp * kSteps * kStepBytes);
-    const attnres::StagedRows sources{stage, pitch, p.N};
-    const attnres::StagedRows dout{stage + static_cast<std::uint32_t>(p.N * pitch), pitch,
-                                   kQueries};
-    const std::uint32_t left = offset + (kTiles == 1 ? attnres::lane_address(dout, 0, lane)
-                                                     : attnres::lane_address_16(dout, 0, lane));
-    const int product_pitch = attnres::product_pitch(p.N);
-    for (int column = 0; column < p.N; column += 8) {
-      Sums sums[2] = {};  // two chains of dependent products each
-      const std::uint32_t right = offset + attnres::lane_address(sources, column, lane);
-#pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
-        if (step < steps_)
-          multiply(queries_[step], left + step * kStepBytes, right + step * kStepBytes, sums);
-      }
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        sums[0].logits[i] += sums[1].logits[i];
-        sums[0].products[i] += sums[1].products[i];
-        if constexpr (kTiles == 2) sums[0].squares[i] += sums[1].squares[i];
-      }
-      constexpr Left kLogits = kTiles == 1 ? Left::kRowsAndSquares : Left::kRows;
-      attnres::store_products<kLogits>(sums[0].logits, p.S, 0, column, product_pitch, lane, to);
-      if constexpr (kTiles == 2)
-        attnres::store_products<Left::kSquares>(sums[0].squares, p.S, 0, column, product_pitch,
-                                                lane, to);
-      attnres::store_products<Left::kRows>(sums[0].products, p.S, 0, column, product_pitch, lane,
-                                           to + (p.S + 1) * product_pitch);
+  /// to [2 S + 1, padded]: products of queries, squares, products of dout.
+  __device__ void store(int column, float* to) const {
+    const int g = lane_ / 4;
+    const int t = lane_ % 4;
+    const int pitch = p_.memory.padded;
+    if (column + 2 * t >= pitch) return;  // padded to fours: a pair exists or does not
+    float* at = to + column + 2 * t;
+    float* products = at + (p_.S + 1) * pitch;
+    if (g < p_.S) {
+      store_pair(at + g * pitch, total_.logits[0], total_.logits[1]);
+      store_pair(products + g * pitch, total_.products[0], total_.products[1]);
+    }
+    if (kTiles == 2 && g + 8 < p_.S) {
+      store_pair(at + (g + 8) * pitch, total_.logits[2], total_.logits[3]);
+      store_pair(products + (g + 8) * pitch, total_.products[2], total_.products[3]);
+    }
+    if (t == g / 2) {  // source g with itself
+      const int half = g % 2;
+      const float square = kTiles == 1 ? (half == 0 ? total_.logits[2] : total_.logits[3])
+                                       : (half == 0 ? total_.squares[0] : total_.squares[1]);
+      at[p_.S * pitch + half] = square;
     }
   }
 
  private:
-  static constexpr int kStep = attnres::kStepColumns;
-  static constexpr int kStepBytes = 2 * kStep;
+  static constexpr int kStepBytes = 2 * attnres::kStepColumns;
   static constexpr int kTiles = (kQueries + 7) / 8;  // of the left operand's rows
+  static constexpr int kTogether =
+      kTiles == 1 ? 4 : 2;  // steps whose loads there are registers for
   static_assert(kTiles <= 2, "a left operand has sixteen rows");
-  static_assert(kSteps <= attnres::kChainSteps, "a chain of products is one fp32 addend");
 
   struct Sums {
     float logits[4];  // and squares, of up to eight queries
@@ -82,34 +92,47 @@ class TokenProducts {
     float squares[4];
   };
 
+  __device__ std::uint32_t left_address(const attnres::StagedRows& rows) const {
+    return offset_ + (kTiles == 1 ? attnres::lane_address(rows, 0, lane_)
+                                  : attnres::lane_address_16(rows, 0, lane_));
+  }
+  __device__ static void store_pair(float* to, float x, float y) {
+    *reinterpret_cast<float2*>(to) = make_float2(x, y);
+  }
+
   /// A step: two products deep.
-  __device__ static __forceinline__ void multiply(const std::uint32_t (&q)[4 * kTiles],
-                                                  std::uint32_t left,
+  __device__ static __forceinline__ void add_step(std::uint32_t queries,
+                                                  std::uint32_t dout,
                                                   std::uint32_t right,
                                                   Sums (&sums)[2]) {
     std::uint32_t b[4];
+    std::uint32_t q[4];
     std::uint32_t a[4];
     sm80::ldmatrix_x4(b, right);
-    sm80::ldmatrix_x4(a, left);
+    sm80::ldmatrix_x4(q, queries);
+    sm80::ldmatrix_x4(a, dout);
     if constexpr (kTiles == 1) {
       sm80::mma_m16n8k16<T>(sums[0].logits, {q[0], b[0], q[1], b[1]}, b[0], b[1]);
       sm80::mma_m16n8k16<T>(sums[1].logits, {q[2], b[2], q[3], b[3]}, b[2], b[3]);
       sm80::mma_m16n8k16<T>(sums[0].products, {a[0], 0, a[1], 0}, b[0], b[1]);
       sm80::mma_m16n8k16<T>(sums[1].products, {a[2], 0, a[3], 0}, b[2], b[3]);
     } else {
-      std::uint32_t upper[4];
-      sm80::ldmatrix_x4(upper, left + kStepBytes / 2);
-      sm80::mma_m16n8k16<T>(sums[0].logits, {q[0], q[4], q[1], q[5]}, b[0], b[1]);
-      sm80::mma_m16n8k16<T>(sums[1].logits, {q[2], q[6], q[3], q[7]}, b[2], b[3]);
+      sm80::mma_m16n8k16<T>(sums[0].logits, q, b[0], b[1]);
       sm80::mma_m16n8k16<T>(sums[0].products, a, b[0], b[1]);
-      sm80::mma_m16n8k16<T>(sums[1].products, upper, b[2], b[3]);
+      sm80::ldmatrix_x4(q, queries + kStepBytes / 2);
+      sm80::ldmatrix_x4(a, dout + kStepBytes / 2);
+      sm80::mma_m16n8k16<T>(sums[1].logits, q, b[2], b[3]);
+      sm80::mma_m16n8k16<T>(sums[1].products, a, b[2], b[3]);
       sm80::mma_m16n8k16<T>(sums[0].squares, {b[0], 0, b[1], 0}, b[0], b[1]);
       sm80::mma_m16n8k16<T>(sums[1].squares, {b[2], 0, b[3], 0}, b[2], b[3]);
     }
   }
 
-  int steps_;
-  std::uint32_t queries_[kSteps][4 * kTiles];
+  const BulkArguments& p_;
+  attnres::StagedRows sources_;
+  std::uint32_t offset_, queries_, dout_;
+  int steps_, lane_;
+  Sums total_;
 };
 
 }  // namespace bulk

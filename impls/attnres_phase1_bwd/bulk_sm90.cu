@@ -1,20 +1,22 @@
 // The backward of phase 1 with a token's rows in a ring of bulk copies and products on tensor cores.
 //
-// Adds:     inner products leave the FMA pipes, and their sums over threads go; while all find a token's
-//           gradients, one warp finds the next token's weights.
-// Mapping:  persistent CTAs, one token at a time; rows that are too large for an SM are split by columns
-//           over the CTAs of a cluster, and so are few tokens. A warp multiplies and a thread (4 columns,
-//           or 2) differentiates its own columns of all rows, and keeps the queries and their gradient
-//           there in registers. A second kernel adds the clusters' shares in order.
-// Memory:   shared: as many tokens' rows (N + S, and those that are added to) as fit, 2 to 6; headline:
-//           four stages of 49 KB. Registers: 128 a thread. Workspace: S D floats a cluster.
+// Adds:     all products are on tensor cores, gradients too; warps have roles and meet at barriers in memory,
+//           so that copies, weights and gradients of three tokens run at a time.
+// Mapping:  persistent CTAs, a token at a time; rows that are too large for an SM are split by columns over
+//           the CTAs of a cluster, and so are few tokens. One warp copies, three multiply and find weights,
+//           up to 16 find gradients, each of its own blocks of 32 columns: a token's sources by its queries
+//           and their dout, and the queries' gradient by its sources, which a thread adds up in registers.
+//           A second kernel adds the clusters' shares in order.
+// Memory:   shared: as many tokens' rows (N + S, and those that are added to) as fit, 2 to 6, and the
+//           queries; headline: four stages of 49 KB. Registers: 104 a thread of gradients, 64 of others.
+//           Workspace: S D floats a cluster.
 // Limit:    memory: 2 N + S rows a token, 3 N + S where gradients are added to. Headline token: 64 KB,
-//           4,000 clocks of an SM at its share of the copy rate; D (6 N S + 2 N) FLOP of the gradients and
-//           what goes with them are 8,000 warp instructions, 2,000 clocks.
-// Rounding: products of 16-bit elements are exact, sums fp32 (tensor cores truncate: chains of four
-//           products, then ordinary additions); gradients in fp32 FMA, one rounding of each output; repeats
-//           are bitwise equal.
-// Source:   reference/attnres/README.md; PTX ISA, "cp.async.bulk", "mma", "st.async".
+//           4,000 clocks of an SM at its share of the copy rate; 11,000 warp instructions, 2,800 clocks;
+//           1,000 products on tensor cores, of one or two clocks.
+// Rounding: products of 16-bit elements are exact, sums fp32 (tensor cores truncate: short chains of products,
+//           then ordinary additions); coefficients of gradients are two tf32 terms, 21 bits; one rounding of
+//           each output; repeats are bitwise equal.
+// Source:   reference/attnres/README.md; PTX ISA, "cp.async.bulk", "mma", "mbarrier", "setmaxnreg".
 #include <cuda_runtime.h>
 
 #include <bit>
@@ -62,11 +64,11 @@ BulkArguments arguments_of(const Problem& p,
                           .S = static_cast<int>(p.S),
                           .D = static_cast<int>(p.D),
                           .eps = static_cast<float>(p.eps),
+                          .inverse_width = 1.0f / static_cast<float>(p.D),
                           .ranks = layout.ranks,
                           .ranks_log2 = std::countr_zero(static_cast<unsigned>(layout.ranks)),
                           .stages = layout.stages,
-                          .ahead = layout.ahead,
-                          .tiles = SourceTiles::of(N),
+                          .warps = layout.warps,
                           .lanes = WeightLanes::of(N),
                           .held_rows = 0,
                           .held_source = {},
@@ -93,9 +95,9 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
         p.dtype == DType::kF16 ? bulk_kernel_f16(layout) : bulk_kernel_bf16(layout);
     const auto shared_bytes = static_cast<std::size_t>(layout.memory.bytes);
     launch.kernels.push_back(
-        {reinterpret_cast<const void*>(kernel), shared_bytes, 32 * layout.warps});
+        {reinterpret_cast<const void*>(kernel), shared_bytes, layout.threads()});
     gradients = attnres::bulk_launch(kernel, arguments_of(p, t, layout, partials),
-                                     {layout.ranks, 32 * layout.warps, shared_bytes},
+                                     {layout.ranks, layout.threads(), shared_bytes},
                                      most_clusters(p, layout, device));
   }
   launch.enqueue = [=](Stream stream) {
@@ -111,9 +113,10 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
 extern const Backend<AttnResPhase1Bwd> bulk_sm90;
 constinit const Backend<AttnResPhase1Bwd> bulk_sm90 = {
     .info = {.id = "bulk_sm90",
-             .summary = "bulk copies into a ring of rows, inner products on tensor cores",
+             .summary =
+                 "bulk copies into a ring of rows, warps with roles, products on tensor cores",
              .memory = MemorySpace::kDevice,
-             .math = "16-bit mma with exact products, fp32 sums and FMA, exp of the CUDA library",
+             .math = "16-bit mma with exact products, tf32 mma in two terms, fp32 sums, ex2.approx",
              .numerics = NumericsClass::kFp32},
     .supports = bulk_supports,
     .workspace_bytes = workspace_bytes,

@@ -15,15 +15,21 @@ struct BulkArguments {
   std::int64_t tokens;
   int N, S, D;
   float eps;
+  float inverse_width;  // 1 / D
   int ranks, ranks_log2;
   int stages;
-  bool ahead;
-  SourceTiles tiles;
+  int warps;  // that find gradients
   WeightLanes lanes;
   int held_rows;                            // of a stage
   std::int8_t held_source[kLayoutSources];  // of each
   std::int8_t held_row[kLayoutSources];     // of each source; -1 where nothing is added to
   BulkMemory memory;
+};
+
+/// Where the gradient of a source goes: in shared memory, for lanes that differ in their source.
+struct alignas(16) SourceOutput {
+  void* row;  // of token 0, at the CTA's first column
+  int held;   // of a stage: the byte where what is added to begins; -1 where nothing is
 };
 
 using BulkKernel = void (*)(BulkArguments);

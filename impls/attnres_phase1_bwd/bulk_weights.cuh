@@ -4,9 +4,8 @@
 #include <cmath>
 #include <cstdint>
 
-#include "impls/attnres/depth_products.cuh"
 #include "impls/attnres/rank_exchange.cuh"
-#include "impls/attnres_phase1_bwd/bulk_sm90.h"
+#include "impls/attnres_phase1_bwd/bulk_ring.cuh"
 #include "impls/common/warp_reduce.cuh"
 
 namespace attn::attnres_phase1_bwd {
@@ -20,20 +19,37 @@ __device__ inline float over_lanes(float value, int from, int to, Combine combin
   return value;
 }
 
+/// Where the weights of a pair lie: [padded, 4, 2, queries / 4] floats of a set, of source n and query s
+/// its weight at (n, s mod 4, 0, s / 4) and its logit's gradient times r at (n, s mod 4, 1, s / 4).
+template <int kQueries>
+struct WeightPlaces {
+  static constexpr int kUnits = kQueries / 4;
+  static constexpr int kSourceFloats = 2 * kQueries;
+
+  __device__ static constexpr int weight(int n, int s) {
+    return n * kSourceFloats + s % 4 * 2 * kUnits + s / 4;
+  }
+  __device__ static constexpr int gradient(int n, int s) { return weight(n, s) + kUnits; }
+};
+
 /// One pass of a token. Lane l has sources l mod width and, with kRounds = 2, the 32nd after it, of the
 /// query l / width of the pass.
 template <int kQueries, int kRounds>
 class WeightPass {
  public:
-  __device__ WeightPass(const BulkArguments& p, char* memory, int warps, int pass, int lane)
-      : p_(p), memory_(memory), warps_(warps), pass_(pass), lane_(lane) {}
+  __device__ WeightPass(const BulkArguments& p, char* memory, int pass, int lane)
+      : p_(p), memory_(memory), pass_(pass), lane_(lane) {}
+
+  /// What comes in for the normaliser of the lane's query.
+  __device__ float load_dlse(std::int64_t token) const {
+    const int s = query(lane_);
+    return p_.dlse && s < p_.S ? p_.dlse[s * p_.tokens + token] : 0.0f;
+  }
 
   /// Weights and norms of set number mod 2, where `number` counts the CTA's tokens.
-  __device__ void find(std::int64_t token, int number) const {
+  __device__ void find(float dlse, int number) const {
     const int s = query(lane_);
     const int width = 1 << p_.lanes.width_log2;
-    // Loaded first, so that it arrives during the sums.
-    const float dlse = p_.dlse && s < p_.S ? p_.dlse[s * p_.tokens + token] : 0.0f;
     float sums[3][kRounds];  // products of the query, of its dout, squares
     add_sums(number, sums);
 
@@ -44,33 +60,36 @@ class WeightPass {
 #pragma unroll
     for (int i = 0; i < kRounds; ++i) {
       exists[i] = s < p_.S && source(lane_, i) < p_.N;
-      r[i] = 1.0f / sqrtf(sums[2][i] / static_cast<float>(p_.D) + p_.eps);
+      r[i] = rsqrtf(sums[2][i] * p_.inverse_width + p_.eps);
       logit[i] = sums[0][i] * r[i];
       if (exists[i]) largest = fmaxf(largest, logit[i]);
     }
     largest = over_lanes(largest, 1, width, Max{});
     float weight[kRounds];
     float sum = 0;
-#pragma unroll
-    for (int i = 0; i < kRounds; ++i) {
-      weight[i] = exists[i] ? expf(logit[i] - largest) : 0.0f;
-      sum += weight[i];
-    }
-    const float scale = 1.0f / over_lanes(sum, 1, width, Sum{});
     float mean = 0;
 #pragma unroll
     for (int i = 0; i < kRounds; ++i) {
-      weight[i] = exists[i] ? weight[i] * scale : 0.0f;
-      mean += weight[i] * sums[1][i];
+      weight[i] = exists[i] ? __expf(logit[i] - largest) : 0.0f;
+      sum += weight[i];
+      mean += exists[i] ? weight[i] * sums[1][i] : 0.0f;
     }
-    mean = over_lanes(mean, 1, width, Sum{});
+    for (int distance = 1; distance < width; distance *= 2) {  // both at a time
+      const float more = __shfl_xor_sync(0xffffffffu, sum, distance);
+      mean += __shfl_xor_sync(0xffffffffu, mean, distance);
+      sum += more;
+    }
+    const float scale = __fdividef(1.0f, sum);
+    mean *= scale;
 #pragma unroll
     for (int i = 0; i < kRounds; ++i) {
       // Of one source the output is the source: no rounding may leave its logit a gradient.
       const float centred = p_.N == 1 ? 0.0f : sums[1][i] - mean;
-      const float g = weight[i] * (centred + dlse);
-      const float back = g * logit[i] * r[i] * r[i] / static_cast<float>(p_.D);
-      store(number % 2, i, exists[i], weight[i], g * r[i], over_lanes(back, width, 32, Sum{}));
+      const float w = exists[i] ? weight[i] * scale : 0.0f;
+      const float g =
+          exists[i] ? w * (centred + dlse) : 0.0f;  // without a query the mean is no number
+      const float back = g * logit[i] * r[i] * r[i] * p_.inverse_width;
+      store(number % 2, i, exists[i], w, g * r[i], over_lanes(back, width, 32, Sum{}));
     }
   }
 
@@ -88,10 +107,10 @@ class WeightPass {
     const int n = source(lane, round);
     if (s >= p_.S || n >= p_.N) return 0;
     const int row = kind == 0 ? s : kind == 1 ? p_.S + 1 + s : p_.S;
-    const char* from = memory_ + p_.memory.sums + 4 * (row * attnres::product_pitch(p_.N) + n);
+    const char* from = memory_ + p_.memory.sums + 4 * (row * p_.memory.padded + n);
     float sum = 0;
-#pragma unroll 4
-    for (int warp = 0; warp < warps_; ++warp, from += p_.memory.warp_sums)
+#pragma unroll
+    for (int warp = 0; warp < kProductWarps; ++warp, from += p_.memory.warp_sums)
       sum += *reinterpret_cast<const float*>(from);
     return sum;
   }
@@ -105,7 +124,9 @@ class WeightPass {
         sums[i / kRounds][i % kRounds] = add_warps(i / kRounds, lane_, i % kRounds);
       return;
     }
-    auto* barriers = reinterpret_cast<std::uint64_t*>(memory_ + p_.memory.barriers) + p_.stages;
+    // The barriers of the exchange are the last ones.
+    auto* barriers =
+        reinterpret_cast<std::uint64_t*>(memory_ + p_.memory.barriers) + 2 * p_.stages + 2;
     float* slots =
         reinterpret_cast<float*>(memory_ + p_.memory.exchange) + pass_ * 2 * p_.ranks * kPassSums;
     const attnres::RankExchange exchange(
@@ -119,49 +140,27 @@ class WeightPass {
       sums[i / kRounds][i % kRounds] = exchange.total(32 * i + lane_);
   }
 
-  /// Places of a source that does not exist keep what they have: nobody reads them.
-  __device__ void store(int set, int round, bool exists, float weight, float gr, float back) const {
+  __device__ void store(
+      int set, int round, bool exists, float weight, float gradient, float back) const {
+    using Places = WeightPlaces<kQueries>;
     const int n = source(lane_, round);
-    if (n >= p_.N) return;
-    const int tile = p_.tiles.tile_of(n);
-    const int place = n - p_.tiles.first(tile);
+    const int s = query(lane_);
     if (exists) {
       float* to = reinterpret_cast<float*>(memory_ + p_.memory.weights) +
-                  ((set * p_.tiles.count + tile) * kQueries + query(lane_)) * 2 * kTileSources;
-      to[place] = weight;
-      to[kTileSources + place] = gr;
+                  set * p_.memory.padded * Places::kSourceFloats;
+      to[Places::weight(n, s)] = weight;
+      to[Places::gradient(n, s)] = gradient;
     }
-    const int passes = p_.lanes.passes(p_.S);
-    if (lane_ >> p_.lanes.width_log2 == 0)
+    if (lane_ >> p_.lanes.width_log2 == 0 && n < p_.N)
       reinterpret_cast<float*>(
-          memory_ +
-          p_.memory
-              .norms)[((set * passes + pass_) * p_.tiles.count + tile) * kTileSources + place] =
+          memory_ + p_.memory.norms)[(set * p_.lanes.passes(p_.S) + pass_) * p_.memory.padded + n] =
           back;
   }
 
   const BulkArguments& p_;
   char* memory_;
-  int warps_, pass_, lane_;
+  int pass_, lane_;
 };
-
-/// All passes of a token, by its warps in turn. The CTA's sums are there.
-template <int kQueries>
-__device__ inline void find_weights(const BulkArguments& p,
-                                    char* memory,
-                                    int warps,
-                                    int warp,
-                                    int lane,
-                                    std::int64_t token,
-                                    int number) {
-  for (int pass = warp; pass < p.lanes.passes(p.S); pass += warps) {
-    if (p.N > 32) {
-      WeightPass<kQueries, 2>(p, memory, warps, pass, lane).find(token, number);
-    } else {
-      WeightPass<kQueries, 1>(p, memory, warps, pass, lane).find(token, number);
-    }
-  }
-}
 
 }  // namespace bulk
 }  // namespace attn::attnres_phase1_bwd

@@ -69,4 +69,28 @@ __device__ inline void mma_m16n8k8<__nv_bfloat16>(float (&d)[4],
       : "r"(a[0]), "r"(a[1]), "r"(b0));
 }
 
+/// d[16, 8] += a[16, 8] b[8, 8] of tf32, one element a register, whose lower 13 bits are zeros; g and t
+/// as above:
+///   a[0]: row g, k = t    a[1]: row g + 8, k = t    a[2]: row g, k = t + 4    a[3]: row g + 8, k = t + 4
+///   b0: column g, k = t   b1: column g, k = t + 4
+__device__ inline void mma_m16n8k8_tf32(float (&d)[4],
+                                        const std::uint32_t (&a)[4],
+                                        std::uint32_t b0,
+                                        std::uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "  // PTX ISA, "mma"
+      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/// The first half of it: d[16, 8] += a[16, 4] b[4, 8].
+__device__ inline void mma_m16n8k4_tf32(float (&d)[4],
+                                        const std::uint32_t (&a)[2],
+                                        std::uint32_t b0) {
+  asm("mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32 "  // PTX ISA, "mma"
+      "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(b0));
+}
+
 }  // namespace attn::sm80
