@@ -142,6 +142,23 @@ __global__ void mma_kernel(const Element* a, const Element* b, float* d) {
   for (int c = 0; c < 4; ++c) d[8 * (g + 8 * (c / 2)) + 2 * t + c % 2] = rd[c];
 }
 
+// The same with tf32 elements, which small integers are.
+template <int kDepth>
+__global__ void tf32_mma_kernel(const float* a, const float* b, float* d) {
+  const int g = lane_id() / 4;
+  const int t = lane_id() % 4;
+  const auto at = [&](int row, int k) { return __float_as_uint(a[kDepth * row + k]); };
+  const auto b_at = [&](int k) { return __float_as_uint(b[kDepth * g + k]); };
+  float rd[4] = {1, 1, 1, 1};
+  if constexpr (kDepth == 4) {
+    mma_m16n8k4_tf32(rd, {at(g, t), at(g + 8, t)}, b_at(t));
+  } else {
+    mma_m16n8k8_tf32(rd, {at(g, t), at(g + 8, t), at(g, t + 4), at(g + 8, t + 4)}, b_at(t),
+                     b_at(t + 4));
+  }
+  for (int c = 0; c < 4; ++c) d[8 * (g + 8 * (c / 2)) + 2 * t + c % 2] = rd[c];
+}
+
 template <class Element, int kDepth>
 void expect_product() {
   std::vector<Element> a(16 * kDepth);
@@ -170,23 +187,6 @@ void expect_product() {
       EXPECT_EQ(got[8 * row + column], static_cast<float>(want)) << row << ", " << column;
     }
   }
-}
-
-// The same with tf32 elements, which small integers are.
-template <int kDepth>
-__global__ void tf32_mma_kernel(const float* a, const float* b, float* d) {
-  const int g = lane_id() / 4;
-  const int t = lane_id() % 4;
-  const auto at = [&](int row, int k) { return __float_as_uint(a[kDepth * row + k]); };
-  const auto b_at = [&](int k) { return __float_as_uint(b[kDepth * g + k]); };
-  float rd[4] = {1, 1, 1, 1};
-  if constexpr (kDepth == 4) {
-    mma_m16n8k4_tf32(rd, {at(g, t), at(g + 8, t)}, b_at(t));
-  } else {
-    mma_m16n8k8_tf32(rd, {at(g, t), at(g + 8, t), at(g, t + 4), at(g + 8, t + 4)}, b_at(t),
-                     b_at(t + 4));
-  }
-  for (int c = 0; c < 4; ++c) d[8 * (g + 8 * (c / 2)) + 2 * t + c % 2] = rd[c];
 }
 
 TEST_F(Sm80Instructions, MmaF16) { expect_product<__half, 16>(); }
