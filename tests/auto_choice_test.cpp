@@ -60,6 +60,10 @@ TEST(AutoChoice, OptionsAndWindowsOfObservation) {
   p.H_kv = 8;  // heads share tiles
   EXPECT_EQ(first(p, kH200), "wgmma_sm90");
   p = {.H = 16, .M = 1 * k1k, .N = 1 * k1k, .D = 64, .heads = Heads::kMean};
+  EXPECT_EQ(first(p, kH200), "one_pass_sm90");
+  p.M = 64;
+  EXPECT_EQ(first(p, kH200), "split_k_sm90");
+  p.H_kv = 4;  // keys are loaded once for the heads that are combined
   EXPECT_EQ(first(p, kH200), "wgmma_sm90");
   p.cu_q = p.cu_k = {0, 5, 1 * k1k};
   EXPECT_EQ(first(p, kH200), "wgmma_sm90");

@@ -229,5 +229,58 @@ TEST(ResidentTeams, KeysThatJustFit) {
   expect_team(3, kSms * kMostChunks + 1, 0, 0);
 }
 
+TEST(ResidentHeads, EveryHeadHasOneTeamAndASliceIsOfOneOutput) {
+  for (const int slice : {1, 2, 3, 16}) {
+    for (const int slices : {1, 2, 7, 33, 67}) {
+      for (int teams = 1; teams <= std::min(slices, 33); ++teams) {
+        std::vector<int> seen(static_cast<std::size_t>(slices * slice));
+        for (int team = 0; team < teams; ++team) {
+          const TeamHeads heads{team, teams, slice};
+          const int rounds = heads.rounds(slices * slice);
+          ASSERT_EQ(rounds % slice, 0);
+          for (int round = 0; round < rounds; ++round) {
+            const int head = heads.head_of(round);
+            ASSERT_LT(head, slices * slice);
+            ++seen[static_cast<std::size_t>(head)];
+            EXPECT_EQ(head / slice, heads.slice_of(round));
+            EXPECT_EQ(head % slice == slice - 1, heads.ends_slice(round));
+          }
+        }
+        EXPECT_EQ(std::count(seen.begin(), seen.end(), 1), slices * slice)
+            << slices << " slices of " << slice << ", " << teams << " teams";
+      }
+    }
+  }
+}
+
+TEST(ResidentHeads, TheChoiceIsTheCheapestDivisorThatScratchMemoryHolds) {
+  constexpr std::int64_t kSms = 132;
+  const auto choose = [](std::int64_t batches, std::int64_t combined, std::int64_t chunks,
+                         std::int64_t tiles, std::int64_t most_parts) {
+    return choose_slice({.heads = batches * combined,
+                         .combined = combined,
+                         .chunks = chunks,
+                         .tiles = tiles,
+                         .most_parts = most_parts,
+                         .sm_count = kSms,
+                         .most_chunks = 4});
+  };
+  for (const std::int64_t combined : {1, 2, 6, 16, 32}) {
+    for (const std::int64_t batches : {1, 5, 64}) {
+      for (const std::int64_t chunks : {1, 16, 64}) {
+        for (const std::int64_t most_parts : {1, 4, 100}) {
+          const SliceChoice chosen = choose(batches, combined, chunks, 16, most_parts);
+          ASSERT_EQ(combined % chosen.slice, 0);
+          EXPECT_LE(combined / chosen.slice, most_parts);
+          EXPECT_LE(chosen.team.teams, batches * combined / chosen.slice);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(choose(1024, 16, 16, 16, 100).slice, 16) << "batches enough for all teams: no merge";
+  EXPECT_LT(choose(1, 16, 16, 16, 100).slice, 16) << "one batch: heads are spread over teams";
+  EXPECT_EQ(choose(1, 16, 16, 16, 1).slice, 16) << "no room for parts";
+}
+
 }  // namespace
 }  // namespace attn::colreduce

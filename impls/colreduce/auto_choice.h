@@ -49,7 +49,9 @@ inline std::vector<std::string_view> auto_order(const ColReduce::Problem& p,
   std::vector<std::string_view> order = {portable_choice(p, device), "fused_simt"};
   if (device.sm != 90) return order;
   order.insert(order.begin() + (leaves_tiles_empty(p) ? 1 : 0), "wgmma_sm90");
-  if (!takes_plain_only(p) || hides_too_much(p)) return order;
+  if (!takes_plain_heads(p) || hides_too_much(p)) return order;
+  // Few queries of combined heads that share keys: wgmma_sm90 loads the keys once for all of them.
+  if (p.M <= 64 && p.heads != Heads::kEach && p.key_heads() < p.H) return order;
   order.insert(order.begin(), p.M <= 64 ? "split_k_sm90" : "one_pass_sm90");
   return order;
 }

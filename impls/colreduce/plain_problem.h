@@ -1,4 +1,4 @@
-// The one refusal of backends that take only a part of the contract's fields.
+// The refusals of backends that take only a part of the contract's fields.
 #pragma once
 
 #include "harness/core/status.h"
@@ -6,17 +6,22 @@
 
 namespace attn::colreduce {
 
-/// Yes where every field that a plain column reduction does without is left at its default; else no
-/// with the first such field.
-inline Support takes_plain_only(const ColReduce::Problem& p) {
+/// Yes where every field that a plain column reduction does without is left at its default, but for what
+/// becomes of the heads; else no with the first such field.
+inline Support takes_plain_heads(const ColReduce::Problem& p) {
   if (p.is_ragged()) return Support::no("all sequences must have M queries and N keys");
   if (p.contributing().count() != p.M)
     return Support::no("query_begin and query_end must leave all queries");
   if (p.window >= 0) return Support::no("window must be -1");
   if (p.softcap > 0) return Support::no("softcap must be 0");
   if (p.lse != Lse::kNone) return Support::no("lse must be none");
-  if (p.heads != Heads::kEach) return Support::no("heads must be each");
   return Support::yes();
+}
+
+/// The same, and every head by itself.
+inline Support takes_plain_only(const ColReduce::Problem& p) {
+  if (Support plain = takes_plain_heads(p); !plain) return plain;
+  return p.heads == Heads::kEach ? Support::yes() : Support::no("heads must be each");
 }
 
 }  // namespace attn::colreduce

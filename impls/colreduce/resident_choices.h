@@ -1,5 +1,5 @@
-// How many CTAs share a head in the row-resident kernels: a pure function of the shape and the
-// device.
+// How many CTAs share a head in the row-resident kernels, and how many heads of an output they add up:
+// pure functions of the shape and the device.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +11,7 @@ namespace attn::colreduce {
 struct TeamChoice {
   int ranks = 0;  ///< 0: the keys of a head do not fit on the device
   int teams = 0;
+  std::int64_t cost = 0;  ///< rounds of heads times the work of a rank, in half chunks a tile
 };
 
 /// Of all numbers of ranks whose CTAs hold the keys of a head (`most_chunks` each), the one that
@@ -22,14 +23,48 @@ constexpr TeamChoice choose_team(std::int64_t heads,
   // Work of a rank, in half chunks a tile: its chunks, and what a tile costs besides.
   constexpr std::int64_t kTileCost = 1;
   TeamChoice best;
-  std::int64_t best_cost = 0;
   for (std::int64_t ranks = (chunks + most_chunks - 1) / most_chunks;
        ranks <= std::min(sm_count, chunks); ++ranks) {
     const std::int64_t teams = std::min(heads, sm_count / ranks);
     const std::int64_t rounds = (heads + teams - 1) / teams;
     const std::int64_t cost = rounds * (2 * ((chunks + ranks - 1) / ranks) + kTileCost);
-    if (best.ranks != 0 && cost >= best_cost) continue;
-    best = {static_cast<int>(ranks), static_cast<int>(teams)};
+    if (best.ranks != 0 && cost >= best.cost) continue;
+    best = {static_cast<int>(ranks), static_cast<int>(teams), cost};
+  }
+  return best;
+}
+
+/// Heads that are combined, and where their sums may go.
+struct SliceShape {
+  std::int64_t heads = 1;       ///< query heads, of all batches
+  std::int64_t combined = 1;    ///< of an output head
+  std::int64_t chunks = 1;      ///< of keys
+  std::int64_t tiles = 1;       ///< of queries, of a head
+  std::int64_t most_parts = 1;  ///< of an output head that scratch memory holds, at least 1
+  std::int64_t sm_count = 1;
+  std::int64_t most_chunks = 1;  ///< that a CTA holds
+};
+
+/// What a team does: `slice` heads of an output one after the other.
+struct SliceChoice {
+  TeamChoice team;
+  std::int64_t slice = 1;
+};
+
+/// Of the divisors of `combined` the one that minimises the time, and of equals the largest: few parts
+/// are merged sooner. Parts cost one more launch.
+constexpr SliceChoice choose_slice(const SliceShape& shape) {
+  constexpr std::int64_t kMergeCost = 16;  // in half chunks of one tile, as the rest
+  SliceChoice best;
+  std::int64_t best_cost = 0;
+  for (std::int64_t slice = shape.combined; slice >= 1; --slice) {
+    const std::int64_t parts = shape.combined / slice;
+    if (shape.combined % slice != 0 || parts > shape.most_parts) continue;
+    const TeamChoice team =
+        choose_team(shape.heads / slice, shape.chunks, shape.sm_count, shape.most_chunks);
+    const std::int64_t cost = team.cost * slice * shape.tiles + (parts > 1 ? kMergeCost : 0);
+    if (best.team.ranks != 0 && cost >= best_cost) continue;
+    best = {team, slice};
     best_cost = cost;
   }
   return best;

@@ -32,14 +32,13 @@ class ColumnWarp {
   __device__ void run() {
     clear();
     if (team_.first_tile == team_.row_tiles) {  // no query sees a key of this rank
-      for (auto head = static_cast<std::uint32_t>(team_.team); head < args_.heads;
-           head += args_.teams)
-        store(head, 0);
+      for (int round = 0; round < team_.rounds; round += args_.slice)
+        store(heads_of(args_, team_).slice_of(round), 0);
       return;
     }
     RingCursor tiles;
     RingCursor weights;
-    for (Cursor cursor(team_); cursor.head < args_.heads;) {
+    for (Cursor cursor(team_); !cursor.ended(team_);) {
       const int active = active_chunks<Policy>(team_, cursor.tile);
       // From an exchange warp: the tile's factors; its weights are older.
       wait_together(shared_.factor_full[tiles.slot], tiles.phase);
@@ -56,7 +55,7 @@ class ColumnWarp {
       if (cursor.last(team_)) finish_head(cursor);
       weights.template advance<Policy::kWeightSlots>(active);
       tiles.template advance<Policy::kTileSlots>();
-      cursor.advance(team_, args_.teams);
+      cursor.advance(team_);
     }
   }
 
@@ -66,6 +65,7 @@ class ColumnWarp {
   static constexpr int kSteps = kTileRows / 16;
 
   __device__ void clear() {
+    poison_end_ = 0;
 #pragma unroll
     for (int own = 0; own < kOwnChunks; ++own)
 #pragma unroll
@@ -76,8 +76,12 @@ class ColumnWarp {
 
   __device__ void finish_head(const Cursor& cursor) {
     constexpr int kSlots = Policy::kPoisonSlots;
-    store(cursor.head, shared_.poison_end[cursor.round % kSlots]);
-    clear();
+    poison_end_ = max(poison_end_, shared_.poison_end[cursor.round % kSlots]);
+    const TeamHeads heads = heads_of(args_, team_);
+    if (heads.ends_slice(cursor.round)) {
+      store(heads.slice_of(cursor.round), poison_end_);
+      clear();
+    }
     if (warp_ != 0 || lane_ != 0) return;
     // All tiles of this head have their factors: its packets have been read.
     if (cursor.uneven)
@@ -149,7 +153,11 @@ class ColumnWarp {
     }
   }
 
-  __device__ void store(std::uint32_t head, int poison_end) {
+  /// To the place of the slice's output head, or of its part of one: [parts, output heads, N].
+  __device__ void store(int slice, int poison_end) {
+    const int outputs = args_.heads / args_.slice / args_.parts;
+    const auto place =
+        static_cast<std::uint32_t>(slice % args_.parts * outputs + slice / args_.parts);
 #pragma unroll
     for (int own = 0; own < kOwnChunks; ++own) {
       const int first_key = team_.tiles.first_key(kColumnWarps * own + warp_) + lane_ / 4;
@@ -159,10 +167,10 @@ class ColumnWarp {
         for (int r = 0; r < 2; ++r) {
           float whole = columns_[own][piece][r];
           if constexpr (kMax) whole = warp_reduce<4>(whole, Max{});
-          whole *= 1 / static_cast<float>(1 << kFactorBits);
+          whole *= args_.factor;
           const int n = first_key + 16 * piece + 8 * r;
           if (lane_ % 4 == 0 && n < args_.mask.N)
-            store_reduced(args_, head, n, n < poison_end ? NAN : whole);
+            store_reduced(args_, place, n, n < poison_end ? NAN : whole);
         }
       }
     }
@@ -175,6 +183,7 @@ class ColumnWarp {
   const int lane_;
   std::uint32_t factors_[kSteps][2];  // B operands of the tile
   float columns_[kOwnChunks][4][2];   // keys lane / 4 and the eighth after it, 16 keys a piece
+  int poison_end_;                    // of the slice's heads: keys before this one are poisoned
 };
 
 }  // namespace attn::colreduce

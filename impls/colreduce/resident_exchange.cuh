@@ -84,11 +84,11 @@ class ExchangeWarp {
     if (team_.first_tile == team_.row_tiles) return;
     int admitted = 1;  // heads up to this one may be begun: the ring's halves start empty
     Cursor cursor(team_);
-    cursor.advance(team_, args_.teams, warp_);
+    cursor.advance(team_, warp_);
     RingCursor slots;
     slots.template advance<Policy::kTileSlots>(warp_);
 #pragma unroll 1
-    while (cursor.head < args_.heads) {
+    while (!cursor.ended(team_)) {
       // Before a rank begins a head in a half of the ring, all must be done with the last one there.
       if (cursor.uneven && cursor.round > admitted) {
         wait_for_heads(args_, team_, cursor.round - 1, lane_);
@@ -108,7 +108,7 @@ class ExchangeWarp {
       }
       put_factors(sums, cursor, slots.slot, references);
       slots.template advance<Policy::kTileSlots>(kExchangeWarps);
-      cursor.advance(team_, args_.teams, kExchangeWarps);
+      cursor.advance(team_, kExchangeWarps);
     }
   }
 

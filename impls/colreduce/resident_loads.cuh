@@ -19,7 +19,11 @@ class Loader {
   __device__ Loader(const ResidentArguments& args,
                     typename Policy::Shared& shared,
                     const Team& team)
-      : args_(args), shared_(shared), team_(team), cursor_(team) {}
+      : args_(args),
+        shared_(shared),
+        team_(team),
+        cursor_(team),
+        head_(heads_of(args, team).head_of(0)) {}
 
   /// Loads until a slot is needed that somebody must give back first.
   __device__ __forceinline__ void begin() {
@@ -32,8 +36,9 @@ class Loader {
     if (team_.first_tile == team_.row_tiles) return;
     while (true) {
       while (chunk_ < team_.used_chunks) load_keys();
-      cursor_.advance(team_, args_.teams);
-      if (cursor_.head >= args_.heads) return;
+      cursor_.advance(team_);
+      if (cursor_.ended(team_)) return;
+      if (cursor_.first(team_)) head_ = heads_of(args_, team_).head_of(cursor_.round);
       // The first tile of a head goes before its keys, whose slots become free later.
       load_queries();
       if (cursor_.first(team_)) chunk_ = 0;
@@ -53,23 +58,22 @@ class Loader {
       sm90::tma_load_4d(
           sm90::shared_address(shared_.queries[queries_.slot]) + box * Policy::kBoxBytes,
           &args_.q.map, full, 64 * box, cursor_.tile * kTileRows,
-          static_cast<int>(cursor_.head % args_.H) * args_.q.head_step,
-          static_cast<int>(cursor_.head / args_.H) * args_.q.batch_step);
+          head_ % args_.H * args_.q.head_step, head_ / args_.H * args_.q.batch_step);
     queries_.template advance<Policy::kPairs>();
   }
 
   /// Where a query head's keys lie in their tensor map.
-  __device__ __forceinline__ int key_head(std::uint32_t head) const {
-    return static_cast<int>(head % args_.H / args_.sharing) * args_.k.head_step;
+  __device__ __forceinline__ int key_head(int head) const {
+    return head % args_.H / args_.sharing * args_.k.head_step;
   }
-  __device__ __forceinline__ int key_batch(std::uint32_t head) const {
-    return static_cast<int>(head / args_.H) * args_.k.batch_step;
+  __device__ __forceinline__ int key_batch(int head) const {
+    return head / args_.H * args_.k.batch_step;
   }
 
   /// The keys of the team's next head into L2: its tiles begin by waiting for them.
   __device__ __forceinline__ void prefetch_keys() {
-    const std::uint32_t head = cursor_.head + static_cast<std::uint32_t>(args_.teams);
-    if (head >= args_.heads) return;
+    if (cursor_.round + 1 == team_.rounds) return;
+    const int head = heads_of(args_, team_).head_of(cursor_.round + 1);
     for (int chunk = 0; chunk < team_.used_chunks; ++chunk)
       for (int box = 0; box < Policy::kBoxes; ++box)
         sm90::tma_prefetch_4d(&args_.k.map, 64 * box, team_.tiles.first_key(chunk), key_head(head),
@@ -94,7 +98,7 @@ class Loader {
     for (int box = 0; box < Policy::kBoxes; ++box)
       sm90::tma_load_4d(sm90::shared_address(shared_.keys[slot]) + box * Policy::kBoxBytes,
                         &args_.k.map, full, 64 * box, team_.tiles.first_key(chunk_),
-                        key_head(cursor_.head), key_batch(cursor_.head));
+                        key_head(head_), key_batch(head_));
     ++chunk_;
   }
 
@@ -102,6 +106,7 @@ class Loader {
   typename Policy::Shared& shared_;
   const Team& team_;
   TileCursor<Policy::kMasked> cursor_;
+  int head_;  // the cursor's
   RingCursor queries_;
   int chunk_ = 0;  // of the cursor's head, the next one to load
 };

@@ -95,10 +95,15 @@ struct ResidentPolicy {
 struct Team {
   TeamTiles tiles;
   int team = 0;
+  int rounds = 0;       // heads of the team
   int row_tiles = 0;    // of a head
   int first_tile = 0;   // that this rank takes part in
   int used_chunks = 0;  // of this rank's chunks, those that some query sees
 };
+
+__device__ __forceinline__ TeamHeads heads_of(const ResidentArguments& args, const Team& team) {
+  return {team.team, args.teams, args.slice};
+}
 
 /// This rank's chunks that some query of the tile sees; without a mask the same for all tiles.
 template <class Policy>
@@ -120,6 +125,7 @@ __device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
   const auto ranks = static_cast<unsigned>(args.ranks);
   team.tiles = {args.mask, args.ranks, static_cast<int>(cta % ranks)};
   team.team = static_cast<int>(cta / ranks);
+  team.rounds = heads_of(args, team).rounds(args.heads);
   team.row_tiles = team.tiles.tiles();
   team.first_tile = team.tiles.first_tile();
   const int visible = team.tiles.visible_chunks(team.row_tiles - 1);
@@ -134,8 +140,7 @@ inline constexpr int kPacketSlots = 2 * kRingHalf;
 /// The tiles that a rank takes part in, in order: head after head, tile after tile.
 template <bool kMasked>
 struct TileCursor {
-  std::uint32_t head;
-  int round = 0;  // heads before this one
+  int round = 0;  // of the team's heads
   int tile;
   std::uint32_t number;  // of the team's tiles, from 1: what the tile's packets carry
   int packet_slot;
@@ -143,8 +148,7 @@ struct TileCursor {
   const bool uneven;
 
   __device__ explicit TileCursor(const Team& team)
-      : head(static_cast<std::uint32_t>(team.team)),
-        tile(team.first_tile),
+      : tile(team.first_tile),
         number(static_cast<std::uint32_t>(team.first_tile) + 1),
         packet_slot(team.first_tile % kRingHalf),
         uneven(kMasked && team.tiles.visible_chunks(0) < team.tiles.ranks) {}
@@ -154,14 +158,15 @@ struct TileCursor {
     return tile + 1 == team.row_tiles;
   }
 
-  __device__ __forceinline__ void advance(const Team& team, int teams, int by = 1) {
+  __device__ __forceinline__ bool ended(const Team& team) const { return round >= team.rounds; }
+
+  __device__ __forceinline__ void advance(const Team& team, int by = 1) {
     tile += by;
     number += static_cast<std::uint32_t>(by);
     packet_slot += by;
     while (tile >= team.row_tiles) {
       tile += team.first_tile - team.row_tiles;
       number += static_cast<std::uint32_t>(team.first_tile);
-      head += static_cast<std::uint32_t>(teams);
       ++round;
     }
     if (kMasked && uneven) {

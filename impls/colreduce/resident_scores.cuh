@@ -49,7 +49,7 @@ class ScoreGroup {
     while (true) {
       move(cursor, by);
       by = Policy::kPairs;
-      if (cursor.head >= args_.heads) break;
+      if (cursor.ended(team_)) break;
       take_tile(cursor);
     }
   }
@@ -64,20 +64,20 @@ class ScoreGroup {
     int chunks = 0;
     if constexpr (!Policy::kMasked) {
       chunks = by * team_.used_chunks;
-      cursor.advance(team_, args_.teams, by);
+      cursor.advance(team_, by);
     } else {
       for (int i = 0; i < by; ++i) {
         chunks += active_chunks<Policy>(team_, cursor.tile);
-        cursor.advance(team_, args_.teams);
+        cursor.advance(team_);
       }
     }
     weights_.template advance<Policy::kWeightSlots>(chunks);
     tiles_.template advance<Policy::kTileSlots>(by);
     if constexpr (!Policy::kStreamKeys) {
       if (cursor.round != round) {
-        const int rounds = (static_cast<int>(args_.heads) - team_.team - 1) / args_.teams + 1;
 #pragma unroll 1
-        for (int passed = round; passed < min(cursor.round, rounds); ++passed) pass_keys(passed);
+        for (int passed = round; passed < min(cursor.round, team_.rounds); ++passed)
+          pass_keys(passed);
         fresh_ = true;
       }
     }

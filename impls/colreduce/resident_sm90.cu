@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "harness/core/cuda_check.h"
+#include "impls/colreduce/merge_heads.h"
 #include "impls/colreduce/plain_problem.h"
 #include "impls/colreduce/resident_choices.h"
 #include "impls/colreduce/resident_exchange.cuh"
@@ -20,27 +21,45 @@ ResidentKernel kernel_for(const ColReduce::Problem& problem, ResidentKernels ker
                  {.is_max = problem.reduction == Reduction::kMax, .masked = masked});
 }
 
-TeamChoice team_for(const ColReduce::Problem& problem,
-                    const DeviceInfo& device,
-                    const ResidentKernel& kernel) {
-  return choose_team(problem.B * problem.H, (problem.N + kChunkKeys - 1) / kChunkKeys,
-                     device.sm_count, kernel.chunks);
+/// Columns of all output heads.
+std::int64_t outputs_of(const ColReduce::Problem& problem) {
+  return problem.B * problem.out_heads() * problem.N;
 }
 
-/// Elements of 8 bytes before `results`, before `done`, and in all.
+SliceChoice slices_for(const ColReduce::Problem& problem,
+                       const DeviceInfo& device,
+                       const ResidentKernel& kernel) {
+  // A normaliser a query, as the two-pass kernels have, and some for small problems.
+  const std::int64_t spare = 4 * problem.B * problem.H * problem.M + (std::int64_t{1} << 20);
+  const std::int64_t part = std::max<std::int64_t>(4 * outputs_of(problem), 1);
+  return choose_slice({.heads = problem.B * problem.H,
+                       .combined = problem.combined_heads(),
+                       .chunks = (problem.N + kChunkKeys - 1) / kChunkKeys,
+                       .tiles = (problem.M + kTileRows - 1) / kTileRows,
+                       .most_parts = std::max<std::int64_t>(spare / part, 1),
+                       .sm_count = device.sm_count,
+                       .most_chunks = kernel.chunks});
+}
+
+/// Elements of 8 bytes before `results`, before `done`, before parts of outputs, and in all.
 struct WorkspaceLayout {
   std::size_t results;
   std::size_t done;
+  std::size_t parts;
   std::size_t end;
 };
 
-WorkspaceLayout layout_of(const TeamChoice& team) {
+WorkspaceLayout layout_of(const ColReduce::Problem& problem, const SliceChoice& slices) {
+  const TeamChoice& team = slices.team;
   constexpr std::size_t kPackets = std::size_t{kPacketSlots} * kTileRows;
   const auto ctas = static_cast<std::size_t>(team.ranks) * static_cast<std::size_t>(team.teams);
   const std::size_t results = ctas * kPackets;
   const std::size_t done =
       results + (team.ranks > kDirectRanks ? static_cast<std::size_t>(team.teams) * kPackets : 0);
-  return {results, done, done + ctas};
+  const std::size_t parts = done + ctas;
+  const auto count = static_cast<std::size_t>(problem.combined_heads() / slices.slice);
+  const std::size_t floats = count > 1 ? count * static_cast<std::size_t>(outputs_of(problem)) : 0;
+  return {results, done, parts, parts + (floats + 1) / 2};
 }
 
 }  // namespace
@@ -48,7 +67,10 @@ WorkspaceLayout layout_of(const TeamChoice& team) {
 Support resident_supports(const ColReduce::Problem& problem,
                           const DeviceInfo& device,
                           ResidentKernels kernels) {
-  if (Support plain = takes_plain_only(problem); !plain) return plain;
+  if (Support plain = takes_plain_heads(problem); !plain) return plain;
+  const bool adds = problem.reduction != Reduction::kMax && problem.heads != Heads::kMax;
+  if (problem.heads != Heads::kEach && !adds)
+    return Support::no("heads must be each where a maximum is taken");
   if (device.sm != 90) return Support::no("needs sm_90");
   if (problem.dtype == DType::kF32) return Support::no("dtype must be f16 or bf16");
   if (problem.D % 8 != 0) return Support::no("D must be a multiple of 8");
@@ -74,7 +96,7 @@ Support resident_supports(const ColReduce::Problem& problem,
 std::size_t resident_workspace_bytes(const ColReduce::Problem& problem,
                                      const DeviceInfo& device,
                                      ResidentKernels kernels) {
-  return layout_of(team_for(problem, device, kernel_for(problem, kernels))).end *
+  return layout_of(problem, slices_for(problem, device, kernel_for(problem, kernels))).end *
          sizeof(std::uint64_t);
 }
 
@@ -84,45 +106,60 @@ Launch plan_resident(const ColReduce::Problem& problem,
                      const DeviceInfo& device,
                      ResidentKernels kernels) {
   const ResidentKernel kernel = kernel_for(problem, kernels);
-  const TeamChoice team = team_for(problem, device, kernel);
+  const SliceChoice slices = slices_for(problem, device, kernel);
+  const TeamChoice& team = slices.team;
+  const std::int64_t parts = problem.combined_heads() / slices.slice;
   const double scale = problem.scale_value();
-  const WorkspaceLayout layout = layout_of(team);
+  const WorkspaceLayout layout = layout_of(problem, slices);
 
   ResidentArguments arguments{};
   arguments.q = make_tensor_map(tensors.q, kTileRows);
   arguments.k = make_tensor_map(tensors.k, kChunkKeys);
-  arguments.sharing = static_cast<std::uint32_t>(problem.H / problem.key_heads());
-  arguments.H = static_cast<std::uint32_t>(problem.H);
-  arguments.heads = static_cast<std::uint32_t>(problem.B * problem.H);
+  arguments.sharing = static_cast<int>(problem.H / problem.key_heads());
+  arguments.H = static_cast<int>(problem.H);
+  arguments.heads = static_cast<int>(problem.B * problem.H);
   arguments.ranks = team.ranks;
   arguments.teams = team.teams;
+  arguments.slice = static_cast<int>(slices.slice);
+  arguments.parts = static_cast<int>(parts);
   arguments.mask = problem.attention_mask();
   // A scale of 0 would make NaN of the -inf that stands for a hidden score.
   arguments.scale_log2 = std::fmax(static_cast<float>(std::fabs(scale) * kLog2E), FLT_MIN);
   arguments.negate = scale < 0;
-  arguments.out = tensors.out.data;
-  arguments.out_dtype = problem.out_dtype;
   arguments.divisor = divisor_of(problem);
+  const float averaged = problem.heads == Heads::kMean ? static_cast<float>(problem.H) : 1.0f;
+  arguments.factor = 1.0f / (static_cast<float>(1 << kFactorBits) * averaged);
   arguments.packets = static_cast<std::uint64_t*>(workspace.data);
   arguments.results = arguments.packets + layout.results;
   arguments.done = arguments.packets + layout.done;
 
+  HeadParts merge{.parts = reinterpret_cast<float*>(arguments.packets + layout.parts),
+                  .count = static_cast<int>(parts),
+                  .elements = outputs_of(problem),
+                  .out = tensors.out.data,
+                  .out_dtype = problem.out_dtype};
+  arguments.out = parts == 1 ? merge.out : merge.parts;
+  arguments.out_dtype = parts == 1 ? merge.out_dtype : DType::kF32;
+
   raise_shared_limit(kernel.function, static_cast<std::size_t>(kernel.shared_bytes));
   const dim3 grid(static_cast<unsigned>(team.ranks * team.teams));
-  return {.enqueue =
-              [=](Stream stream) {
-                // Cooperative: all CTAs are resident, so that those who wait for packets wait for
-                // CTAs that run.
-                ResidentArguments copy = arguments;
-                void* parameters[] = {&copy};
-                CUDA_CHECK(cudaLaunchCooperativeKernel(
-                    kernel.function, grid, dim3(static_cast<unsigned>(kernel.threads)), parameters,
-                    static_cast<std::size_t>(kernel.shared_bytes),
-                    static_cast<cudaStream_t>(stream.handle)));
-              },
-          .note = std::to_string(team.teams) + " teams of " + std::to_string(team.ranks) + " CTAs",
-          .kernels = {
-              {kernel.function, static_cast<std::size_t>(kernel.shared_bytes), kernel.threads}}};
+  Launch launch;
+  launch.enqueue = [=](Stream stream) {
+    // Cooperative: all CTAs are resident, so that those who wait for packets wait for CTAs that run.
+    ResidentArguments copy = arguments;
+    void* parameters[] = {&copy};
+    CUDA_CHECK(cudaLaunchCooperativeKernel(
+        kernel.function, grid, dim3(static_cast<unsigned>(kernel.threads)), parameters,
+        static_cast<std::size_t>(kernel.shared_bytes), static_cast<cudaStream_t>(stream.handle)));
+    if (parts > 1) enqueue_merge_heads(merge, stream);
+  };
+  launch.note = std::to_string(team.teams) + " teams of " + std::to_string(team.ranks) + " CTAs";
+  if (problem.combined_heads() > 1)
+    launch.note += ", " + std::to_string(slices.slice) + " heads a team at a time";
+  launch.kernels.push_back(
+      {kernel.function, static_cast<std::size_t>(kernel.shared_bytes), kernel.threads});
+  if (parts > 1) launch.kernels.push_back(merge_heads_use());
+  return launch;
 }
 
 }  // namespace attn::colreduce

@@ -14,18 +14,21 @@
 namespace attn::colreduce {
 
 struct ResidentArguments {
-  TensorMap q;            // [B, H, M, D] in boxes of 64 rows
-  TensorMap k;            // [B, H_kv, N, D], likewise
-  std::uint32_t sharing;  ///< query heads that read the same key head
-  std::uint32_t H;        ///< query heads
-  std::uint32_t heads;    ///< B * H
-  int ranks;              ///< CTAs of a team
-  int teams;              ///< heads under way at a time
+  TensorMap q;  // [B, H, M, D] in boxes of 64 rows
+  TensorMap k;  // [B, H_kv, N, D], likewise
+  int sharing;  ///< query heads that read the same key head
+  int H;        ///< query heads
+  int heads;    ///< B * H
+  int ranks;    ///< CTAs of a team
+  int teams;    ///< heads under way at a time
+  int slice;    ///< heads that a team adds up, one after the other: of one output head
+  int parts;    ///< slices of an output head
   AttentionMask mask;
   float scale_log2;  ///< |scale| * log2(e)
   bool negate;       ///< the scale is negative: queries change their sign
-  void* out;         // [B, H, N]
+  void* out;         // [parts, output heads, N]
   DType out_dtype;
+  float factor;  ///< of the stored columns: takes 2^kFactorBits off, and averages heads
   Divisor divisor;
   std::uint64_t* packets;  // [teams, ranks, kPacketSlots, 64]: what every rank tells its team
   std::uint64_t* results;  // [teams, kPacketSlots, 64]: combined over the team
@@ -54,10 +57,10 @@ ResidentKernel split_k_kernel(DType dtype, std::int64_t D, ResidentVariant varia
 using ResidentKernels = ResidentKernel (*)(DType, std::int64_t, ResidentVariant);
 
 /// What both backends take: f16 and bf16, D a multiple of 8 up to 128, views that the copy engine
-/// takes, keys of a head that fit on the device; sm_90.
+/// takes, keys of a head that fit on the device; sums and means over heads; sm_90.
 Support resident_supports(const ColReduce::Problem&, const DeviceInfo&, ResidentKernels);
 
-/// Packets, results and counters: at most 4 MiB on 132 SMs.
+/// Packets, results and counters: at most 4 MiB on 132 SMs; and parts of combined heads.
 std::size_t resident_workspace_bytes(const ColReduce::Problem&, const DeviceInfo&, ResidentKernels);
 
 Launch plan_resident(const ColReduce::Problem&,

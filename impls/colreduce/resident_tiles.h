@@ -54,4 +54,22 @@ struct TeamTiles {
   }
 };
 
+/// Which heads a team has, one after the other: every teams-th slice of `slice` heads, which are of one
+/// output head and add up.
+struct TeamHeads {
+  int team = 0;
+  int teams = 1;
+  int slice = 1;
+
+  /// Heads of the team of `heads`, a multiple of `slice`.
+  ATTN_HOST_DEVICE constexpr int rounds(int heads) const {
+    return (heads / slice - team + teams - 1) / teams * slice;
+  }
+  ATTN_HOST_DEVICE constexpr int slice_of(int round) const { return round / slice * teams + team; }
+  ATTN_HOST_DEVICE constexpr int head_of(int round) const {
+    return slice_of(round) * slice + round % slice;
+  }
+  ATTN_HOST_DEVICE constexpr bool ends_slice(int round) const { return (round + 1) % slice == 0; }
+};
+
 }  // namespace attn::colreduce
