@@ -11,6 +11,7 @@ import comparison
 import correctness_matrix
 import depth_bandwidth
 import models_share
+import peers
 import readme_figure
 import speed_of_light
 import speedup
@@ -23,6 +24,7 @@ FIGURES = {
     "correctness_matrix": correctness_matrix.figure,
     "depth_bandwidth": depth_bandwidth.figure,
     "models_share": models_share.figure,
+    "peers": peers.figure,
     "colsum_figure": lambda rows, suite: readme_figure.figure(rows, suite or "colsum"),
 }
 

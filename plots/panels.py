@@ -239,9 +239,10 @@ def sweep_figure(table: SuiteCells, title: str, how: str, measures: Sequence[Mea
     with rc_context(RC):
         fig = Figure(figsize=(WIDTH_IN, height), dpi=DPI)
         axes = fig.subplots(len(measures), len(table.columns), squeeze=False)
-        fig.subplots_adjust(left=0.062, right=0.992, wspace=0.07, hspace=0.16,
-                            bottom=bottom_in / height, top=1 - top_in / height)
         draw(axes)
+        letters = max(len(tick.get_text()) for ax in axes[:, 0] for tick in ax.get_yticklabels())
+        fig.subplots_adjust(left=0.062 + 0.006 * max(0, letters - 7), right=0.992, wspace=0.07,
+                            hspace=0.16, bottom=bottom_in / height, top=1 - top_in / height)
         for ax, data in zip(axes[0], table.columns):
             ax.set_title(data.column.title, pad=5)
         for ax, data in zip(axes[-1], table.columns):

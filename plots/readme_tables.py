@@ -10,7 +10,9 @@ from pathlib import Path
 
 import command
 import depth_bandwidth
+import peers
 from correctness_matrix import summarize
+from intervals import Ratio
 from panels import common_sizes, environment_line
 from rows import Cell, NoRows, RowError, Rows, latest, runs_of
 from style import STATUS, backend_styles
@@ -42,6 +44,18 @@ def _source(cells: Sequence[Cell]) -> str:
     return environment_line(runs_of(cells))
 
 
+def _by_date(cells: Sequence[Cell]) -> str:
+    """Whose times are of which day, where they are of several: ` 2026-11-29: auto.`"""
+    backends: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.timed:
+            names = backends.setdefault(cell.run.utc[:10], [])
+            if cell.backend not in names:
+                names.append(cell.backend)
+    return "" if len(backends) < 2 else "".join(
+        f" {date}: {', '.join(backend_styles(names))}." for date, names in sorted(backends.items()))
+
+
 def _time_text(cell: Cell | None, best: bool) -> str:
     if cell is None:
         return "not measured"
@@ -61,11 +75,11 @@ def latency(rows: Rows) -> str:
         cells = [data.cells.get((backend, size)) for backend in table.backends]
         times = [c.cold.median for c in cells if c and c.timed and c.cold and c.status == "OK"]
         best = min(times, default=None)
-        body.append([cell_name(data, size)] + [
+        body.append([cell_name(data.at(size)[0])] + [
             _time_text(c, bool(c and c.timed and c.cold and c.cold.median == best))
             for c in cells])
     note = (f"\nCold median in ms ± half the distance of the quartiles. {_source(table.cells)} · "
-            f"suite {table.suite} ({common_sizes(table.cells)}).\n")
+            f"suite {table.suite} ({common_sizes(table.cells)}).{_by_date(table.cells)}\n")
     return _table(["cell", *table.backends], body) + note
 
 
@@ -77,7 +91,7 @@ def _ratios(table: SuiteCells, baseline: str, backend: str) -> list[tuple[float,
         if base and own and base.status == own.status == "OK":
             ratio = speedup(base, own)
             if ratio:
-                ratios.append((ratio.median, cell_name(data, size)))
+                ratios.append((ratio.median, cell_name(data.at(size)[0])))
     return ratios
 
 
@@ -100,7 +114,69 @@ def summary(rows: Rows) -> str:
         body.append([backend, f"{_digits(mean)}×", f"{_digits(worst)}× ({where})",
                      f"{slower} of {len(ratios)}", f"{len(ratios)} of {total}"])
     head = ["backend", f"geometric mean over {baseline}", "worst cell", "slower", "compared"]
-    return _table(head, body) + f"\nCold medians, suite {table.suite}. {_source(table.cells)}.\n"
+    return _table(head, body) + (f"\nCold medians, suite {table.suite}. {_source(table.cells)}."
+                                 f"{_by_date(table.cells)}\n")
+
+
+def _ratio_text(ratio: Ratio | None) -> str:
+    if ratio is None:
+        return "–"
+    ends = "" if ratio.ends is None else f" [{_digits(ratio.ends[0])}, {_digits(ratio.ends[1])}]"
+    return f"{_digits(ratio.value)}×{ends}"
+
+
+def peer_latency(rows: Rows, suite: str) -> str:
+    """A line a cell: ours, the peers, and the speed-up over the package with its interval."""
+    table = peers.load(rows, suite)
+    names = [peers.PEERS[peer].name for peer in table.peers]
+    body = []
+    for line in table.lines:
+        cells = [line.cells.get(backend) for backend in (peers.OURS, *table.peers)]
+        times = [c.cold.median for c in cells if c and c.cold and c.status == "OK"]
+        body.append([line.name] + [
+            _time_text(c, bool(c and c.cold and c.cold.median == min(times, default=None)))
+            for c in cells] + [_ratio_text(line.ratio(table.package))])
+    note = (f"\nIn ms ± half the distance of the quartiles. {peers.how_measured(table.cells)} In "
+            f"brackets {peers.INTERVALS} {_source(table.cells)} · suite {suite} "
+            f"({common_sizes(table.cells)}). Repeat: `{peers.repeat(table)}`.\n")
+    return _table(["cell", peers.OURS, *names, f"over {names[-1]}"], body) + note
+
+
+def peer_summary(rows: Rows, suite: str) -> str:
+    """A line a peer: geometric mean, worst cell and counts; a sentence on the package."""
+    table = peers.load(rows, suite)
+    total = len(table.lines)
+    body = []
+    for peer in table.peers:
+        name, ratios = peers.PEERS[peer].name, table.ratios(peer)
+        if not ratios:
+            body.append([name, "–", "–", "–", "–", f"0 of {total}"])
+            continue
+        mean = exp(sum(log(ratio.value) for ratio, _ in ratios) / len(ratios))
+        worst, where = min(ratios, key=lambda found: found[0].value)
+        faster = sum(ratio.above_one for ratio, _ in ratios)
+        slower = sum(ratio.value < 1 for ratio, _ in ratios)
+        body.append([name, f"{_digits(mean)}×", f"{_ratio_text(worst)} ({where})",
+                     f"{faster} of {len(ratios)}", f"{slower} of {len(ratios)}",
+                     f"{len(ratios)} of {total}"])
+    head = [f"{peers.OURS} over", "geometric mean", "worst cell", "faster", "slower", "compared"]
+    return _table(head, body) + (
+        f"\n{_claim(table)} Faster: the whole interval lies above 1; slower: the ratio below. "
+        f"Suite {suite}. {_source(table.cells)}.\n")
+
+
+def _claim(table: peers.Beside) -> str:
+    """What the rows say about ours and the package, and no more."""
+    name = peers.PEERS[table.package].name
+    ratios = table.ratios(table.package)
+    total, compared = len(table.lines), len(ratios)
+    if not compared:
+        return f"No cell compares `{peers.OURS}` with {name}."
+    faster = sum(ratio.above_one for ratio, _ in ratios)
+    share = "each" if faster == compared else str(faster)
+    cells = f"{total} cells." if compared == total else (
+        f"{compared} cells that both have a time for; {total - compared} of {total} not compared.")
+    return f"Through Python `{peers.OURS}` is faster than {name} in {share} of the {cells}"
 
 
 def matrix(rows: Rows) -> str:
@@ -185,11 +261,16 @@ def environment(rows: Rows) -> str:
 TABLES: dict[str, Callable[[Rows], str]] = {
     "readme-latency": latency,
     "readme-summary": summary,
+    "peers-readme": lambda rows: peer_latency(rows, "readme"),
+    "peers-readme-summary": lambda rows: peer_summary(rows, "readme"),
+    "peers-colsum": lambda rows: peer_latency(rows, "colsum"),
+    "peers-colsum-summary": lambda rows: peer_summary(rows, "colsum"),
     "matrix": matrix,
     "depth": depth,
     "environment": environment,
 }
-DOCUMENTS = [command.ROOT / "README.md", command.ROOT / "impls/attnres/README.md"]
+DOCUMENTS = [command.ROOT / name
+             for name in ("README.md", "impls/attnres/README.md", "docs/pytorch.md")]
 
 
 def rewrite(text: str, rows: Rows) -> tuple[str, list[str]]:

@@ -54,6 +54,11 @@ class Run:
         return str(sha)[:7] + ("+" if self.git["dirty"] else "")
 
     @property
+    def binary(self) -> str:
+        """Hash of the program that ran."""
+        return str(self.build["id"])
+
+    @property
     def environment(self) -> tuple[Any, ...]:
         """Results are comparable only where this is equal."""
         on_cpu = self.device["kind"] == "cpu"
@@ -69,6 +74,7 @@ class Spread:
     median: float
     p25: float
     p75: float
+    samples: tuple[float, ...] = ()  # as kept, in the order of measuring
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,7 @@ class Rows:
 
     cells: tuple[Cell, ...]
     left_out: tuple[str, ...] = ()  # run ids of other machines or drivers
+    every: tuple[Cell, ...] = ()  # the cells and what newer rows replaced, oldest first
 
     def select(self, mode: str, suite: str | None = None) -> list[Cell]:
         return [c for c in self.cells if c.mode == mode and suite in (None, c.suite)]
@@ -222,6 +229,7 @@ def _parse_run(line: _Line) -> Run:
     line.get("device.name", str)
     line.get("device.mig", bool, None)
     line.get("build.cxx", str)
+    line.get("build.id", str)
     for name in ("git.sha", "build.nvcc", "build.torch", "host.cpu"):
         line.get(name, str, None)
     for name in line.get("ceilings", dict):
@@ -247,7 +255,11 @@ def _parse_spread(line: _Line, name: str) -> Spread | None:
     p25, median, p75 = (line.get(f"{name}.{q}", int, float) for q in ("p25", "median", "p75"))
     if not 0 < p25 <= median <= p75:
         line.fail(f"quantiles of '{name}' are not positive and rising")
-    return Spread(line.get(f"{name}.n", int), median / 1e6, p25 / 1e6, p75 / 1e6)
+    samples = line.get(f"{name}.samples", list)
+    if not all(type(sample) in (int, float) and sample > 0 for sample in samples):
+        line.fail(f"samples of '{name}' are not positive numbers")
+    return Spread(line.get(f"{name}.n", int), median / 1e6, p25 / 1e6, p75 / 1e6,
+                  tuple(sample / 1e6 for sample in samples))
 
 
 def _parse_cell(line: _Line, run: Run | None) -> Cell:
@@ -384,7 +396,7 @@ def merge(cells: Sequence[Cell], mix: bool = False, left_out: Sequence[str] = ()
     for cell in cells:
         newest.pop(cell.identity, None)
         newest[cell.identity] = cell
-    return Rows(tuple(newest.values()), tuple(left_out))
+    return Rows(tuple(newest.values()), tuple(left_out), tuple(cells))
 
 
 def _standing(comparison: Comparison, sessions: dict[str, Session]) -> Comparison:

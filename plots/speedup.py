@@ -11,18 +11,19 @@ import command
 from panels import Measure, cold_words, draw_measure, sweep_figure
 from rows import Cell, Rows, Spread
 from style import backend_styles
-from suites import load_suite, speedup
+from suites import cell_name, load_suite, speedup
 
 
 def figure(rows: Rows, suite: str | None = None) -> Figure:
     table = load_suite(rows, suite)
     baseline = table.baseline()
-    by_problem = {c.problem: c for c in table.cells if c.backend == baseline}
+    # By name: rows of another revision may know more options, all of them at their defaults.
+    by_name = {cell_name(c): c for c in table.cells if c.backend == baseline}
 
     def ratio(cell: Cell) -> Spread | None:
         if cell.backend == baseline:
             return Spread(1, 1.0, 1.0, 1.0) if cell.timed else None
-        return speedup(by_problem.get(cell.problem), cell)
+        return speedup(by_name.get(cell_name(cell)), cell)
 
     measure = Measure(f"speed-up over {baseline}", ratio)
 

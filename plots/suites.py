@@ -30,6 +30,7 @@ class Column:
 class SuiteFigure:
     columns: tuple[Column, ...]
     baselines: tuple[str, ...]  # of speed-ups: the first that has times
+    peers: tuple[str, ...] = ()  # Python functions that have a figure of their own; a package last
 
 
 BATCH, KEYS = "batch size B", "keys N"
@@ -42,6 +43,7 @@ SUITES: dict[str, SuiteFigure] = {
             Column("causal, B = 1, M = 512", "N", KEYS, "causal", {"B": 1, "M": 512}),
         ),
         baselines=("cublas_naive",),
+        peers=("py_eager", "py_compiled", "py_flash_colreduce"),
     ),
     "small": SuiteFigure(
         columns=(
@@ -59,6 +61,7 @@ SUITES: dict[str, SuiteFigure] = {
             Column("causal, B = 1, M = 128", "N", KEYS, "causal", {"B": 1, "M": 128}),
         ),
         baselines=("libtorch", "fused_simt"),
+        peers=("py_eager", "py_compiled", "py_flash_colsum"),
     ),
 }
 SUITE_OF_KIND = {"cuda": "readme", "cpu": "small"}
@@ -135,6 +138,7 @@ def _not_drawn(cells: list[Cell], names: tuple[str, ...], drawn: tuple[str, ...]
 def load_suite(rows: Rows, suite: str | None = None) -> SuiteCells:
     """The cells of a suite's sweep; by default the suite that belongs to the kind of device.
 
+    Peers are left to their own figure, where only rows of the same program meet.
     Backends of the other kind of device (host code in the rows of a GPU) are left to a note: on
     common axes they would only flatten the rest.
     """
@@ -144,7 +148,9 @@ def load_suite(rows: Rows, suite: str | None = None) -> SuiteCells:
     suite = suite or SUITE_OF_KIND[kind]
     if suite not in SUITES:
         raise NoRows(f"suite {suite} has no figure, only {', '.join(SUITES)}")
-    found = [c for c in rows.select("bench", suite) if c.op == "colreduce"]
+    peers = {peer for look in SUITES.values() for peer in look.peers if SUITES[suite].peers}
+    found = [c for c in rows.select("bench", suite) if c.op == "colreduce"
+             and c.backend not in peers]
     if not found:
         raise NoRows(f"no bench rows of suite {suite}")
     cells = [c for c in found if c.device in (kind, None)]
@@ -169,8 +175,10 @@ def load_suite(rows: Rows, suite: str | None = None) -> SuiteCells:
     return SuiteCells(suite, tuple(columns), drawn, names, tuple(notes))
 
 
-def cell_name(data: ColumnCells, size: int) -> str:
-    """Mask and sizes of a place in a suite: `causal B1 M64 N16k`."""
-    shape = data.at(size)[0].shape
-    sizes = " ".join(f"{name}{size_label(shape[name])}" for name in ("B", "M", "N"))
-    return f"{data.column.mask} {sizes}"
+def cell_name(cell: Cell) -> str:
+    """Mask and sizes, and the queries where they are a part: `causal B1 M64 N16k`."""
+    sizes = " ".join(f"{name}{size_label(cell.shape[name])}" for name in ("B", "M", "N"))
+    begin, end = (int(cell.options.get(f"query_{side}", default))
+                  for side, default in (("begin", 0), ("end", -1)))
+    part = "" if (begin, end) == (0, -1) else f", queries {begin}:{'' if end == -1 else end}"
+    return f"{cell.options['mask']} {sizes}{part}"

@@ -233,6 +233,15 @@ class ReadmeFigure(Drawn):
         points = finite(lines(self.axes(self.read())[4], "line:")["fused_simt"])
         self.assertEqual(set(points.values()), {0.0})
 
+    def test_long_tick_labels_keep_their_place(self) -> None:
+        for record in self.records:
+            if record["backend"] == "libtorch" and record["mem"]:
+                record["mem"]["workspace"] <<= 20
+        left = [ax.get_position().x0 for ax in (*self.axes(self.read())[::4],
+                                                *speedup.figure(self.read()).axes[:1])]
+        self.assertEqual(left[0], left[1])
+        self.assertGreater(left[0], left[2])
+
     def test_backends_of_the_host_and_without_times_are_named(self) -> None:
         shape = self.records[0]["shape"]
         extra = [synthetic.cell("cpu_fused", "bench", "readme", shape, device="cpu", mask="none"),
@@ -287,6 +296,13 @@ class OtherSweeps(Drawn):
         base = wanted(self.records, "readme", 0, "cublas_naive")[4.0]["time"]["cold"]
         np.testing.assert_allclose(segments["interval:mma_sm80:4"][:, 1],
                                    (base["p25"] / own["p75"], base["p75"] / own["p25"]))
+
+    def test_speedup_over_a_baseline_of_a_revision_with_fewer_options(self) -> None:
+        whole = lines(speedup.figure(self.read()).axes[0], "line:")
+        for record in self.records:
+            if record["backend"] != "cublas_naive":
+                record["options"]["window"] = "-1"
+        self.assertEqual(str(lines(speedup.figure(self.read()).axes[0], "line:")), str(whole))
 
     def test_speedup_without_its_baseline(self) -> None:
         rest = [r for r in self.records if r["backend"] != "cublas_naive"]
@@ -521,7 +537,7 @@ class ColsumFigure(Drawn):
 class DrawAll(Drawn):
     def test_files_are_small_and_repeatable(self) -> None:
         self.read(self.records + synthetic.matrix() + synthetic.depth() + synthetic.models()
-                        + synthetic.colsum())
+                        + synthetic.colsum() + synthetic.peers())
         self.read(synthetic.sweep("small"), "cpu")
         out = self.results / "figures"
         arguments = ["--results", str(self.results), "--out", str(out)]

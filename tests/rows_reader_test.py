@@ -47,6 +47,7 @@ class Reader(unittest.TestCase):
         self.assertAlmostEqual(read.cold.median, 2.5)
         self.assertAlmostEqual(read.cold.p25, 2.5 * 0.985)
         self.assertAlmostEqual(read.cold.p75, 2.5 * 1.02)
+        self.assertEqual(read.cold.samples, (2.5,) * 60)
         self.assertEqual((read.beyond_bytes, read.nerr_max, read.sol_pct, read.bound),
                          (128, 0.75, 42.0, "mma"))
         self.assertEqual((read.options["mask"], read.run.revision, read.timed),
@@ -163,6 +164,10 @@ class Reader(unittest.TestCase):
         falling = cell()
         falling["time"]["cold"]["p75"] = 1.0
         self.refused(self.write(synthetic.run(), falling), ":2: ", "quantiles")
+        for samples in ([1.0, 0.0], [1.0, "2"], [True]):
+            broken = cell()
+            broken["time"]["cold"]["samples"] = samples
+            self.refused(self.write(synthetic.run(), broken), ":2: ", "samples")
 
     def test_unreadable_file(self) -> None:
         path = self.results / "nothing" / "rows.jsonl"
@@ -173,6 +178,7 @@ class Reader(unittest.TestCase):
                    cell(median_ns=9e6, dtype="bf16"))
         merged = rows.latest(self.results, "nvidia-h200")
         self.assertEqual([c.cold.median for c in merged.cells if c.cold], [2.0, 9.0])
+        self.assertEqual([c.cold.median for c in merged.every if c.cold], [1.0, 2.0, 9.0])
 
     def test_runs_of_a_device_are_merged_newest_last(self) -> None:
         later = synthetic.run(utc="2026-11-22T00:00:00Z")

@@ -195,6 +195,25 @@ def matrix(backends: Iterable[str] = CPU_BACKENDS[:2] + GPU_BACKENDS) -> list[Re
     return rows
 
 
+def peers(suite: str = "readme") -> list[Record]:
+    """`auto` beside Python functions and the published package, 60 different samples a cell."""
+    package, shapes = {
+        "readme": ("py_flash_colreduce", sweep_shapes("readme")),
+        "colsum": ("py_flash_colsum", [("none", {"B": b, "H": 16, "H_kv": 16, "M": 1024, "N": 1024,
+                                                 "D": 64}) for b in (1, 2)]),
+    }[suite]
+    rows = []
+    for place, (mask, shape) in enumerate(shapes):
+        for backend, times in (("auto", 1.0), ("py_eager", 4.0 + place / 8), ("py_compiled", 3.0),
+                               (package, 2.0)):
+            median = 1e5 * (1 + place) * times
+            record = cell(backend, "bench", suite, shape, median_ns=median, mask=mask)
+            record["time"]["cold"]["samples"] = [median * (1 + 0.002 * (29.5 - i))
+                                                 for i in range(60)]
+            rows.append(record)
+    return rows
+
+
 def depth() -> list[Record]:
     """A few cells of attention residuals beside those of another operator."""
     shapes = {"attnres_phase1": {"N": 4, "S": 8, "B": 4, "T": 16384, "D": 2048},
