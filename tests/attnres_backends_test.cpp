@@ -80,11 +80,13 @@ TEST(AttnResBackends, OneSourceGivesItsQueriesNoGradient) {
 TEST(AttnResBackends, AMixOfOneSourceIsThatSource) {
   auto p = normed<AttnResMix>(OutputNorm::kOff, 5, 72);
   p.N = 1;
-  on_every_backend<AttnResMix>([&](const auto& backend, const Machine& machine) {
-    OpCase<AttnResMix> c(p);
-    c.run(backend, machine);
-    EXPECT_EQ(c.values("out"), c.values("v", 0));
-  });
+  on_every_backend<AttnResMix>(
+      [&](const auto& backend, const Machine& machine) {
+        OpCase<AttnResMix> c(p);
+        c.run(backend, machine);
+        EXPECT_EQ(c.values("out"), c.values("v", 0));
+      },
+      p);
   for (const OutputNorm norm : {OutputNorm::kOff, OutputNorm::kInstead, OutputNorm::kBoth}) {
     auto q = normed<AttnResMixBwd>(norm, 5, 72);
     q.N = 1;

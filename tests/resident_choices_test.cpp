@@ -277,7 +277,7 @@ TEST(ResidentHeads, TheChoiceIsTheCheapestDivisorThatScratchMemoryHolds) {
       }
     }
   }
-  EXPECT_EQ(choose(1024, 16, 16, 16, 100).slice, 16) << "batches enough for all teams: no merge";
+  EXPECT_EQ(choose(33, 16, 16, 16, 100).slice, 16) << "batches enough for all teams: no merge";
   EXPECT_LT(choose(1, 16, 16, 16, 100).slice, 16) << "one batch: heads are spread over teams";
   EXPECT_EQ(choose(1, 16, 16, 16, 1).slice, 16) << "no room for parts";
 }

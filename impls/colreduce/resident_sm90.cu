@@ -1,4 +1,5 @@
 // Host side of the row-resident kernels: what they take, their workspace, their launch.
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 #include <string>
@@ -29,14 +30,14 @@ std::int64_t outputs_of(const ColReduce::Problem& problem) {
 SliceChoice slices_for(const ColReduce::Problem& problem,
                        const DeviceInfo& device,
                        const ResidentKernel& kernel) {
-  // A normaliser a query, as the two-pass kernels have, and some for small problems.
-  const std::int64_t spare = 4 * problem.B * problem.H * problem.M + (std::int64_t{1} << 20);
+  // Little: packets have the rest of what a workspace may be, and combined heads are not to be stored.
+  constexpr std::int64_t kSpare = std::int64_t{1} << 20;
   const std::int64_t part = std::max<std::int64_t>(4 * outputs_of(problem), 1);
   return choose_slice({.heads = problem.B * problem.H,
                        .combined = problem.combined_heads(),
                        .chunks = (problem.N + kChunkKeys - 1) / kChunkKeys,
                        .tiles = (problem.M + kTileRows - 1) / kTileRows,
-                       .most_parts = std::max<std::int64_t>(spare / part, 1),
+                       .most_parts = std::max<std::int64_t>(kSpare / part, 1),
                        .sm_count = device.sm_count,
                        .most_chunks = kernel.chunks});
 }
