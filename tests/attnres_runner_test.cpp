@@ -426,7 +426,12 @@ TEST(AttnResRunner, ReadsGoToTheFirstBackendThatTakesThem) {
   const DeviceInfo cpu = find_machine(/*want_gpu=*/false).cpu;
   EXPECT_EQ(choice(2048, DType::kBF16, cpu), "cpu_fused");
 #if ATTN_WITH_SM90
-  EXPECT_EQ(choice(2048, DType::kBF16, h200()), "fused_simt") << "the faster one";
+  EXPECT_EQ(choice(1024, DType::kBF16, h200()), "fused_simt") << "the faster one";
+  EXPECT_EQ(choice(2048, DType::kBF16, h200()), "bulk_sm90");
+  AttnResPhase1::Problem last;
+  last.D = 2048;
+  last.S = 1;
+  EXPECT_EQ(attnres::choose_backend<AttnResPhase1>(last, h200())->info.id, "fused_simt");
   EXPECT_EQ(choice(2304, DType::kBF16, h200()), "bulk_sm90");
   EXPECT_EQ(choice(2304, DType::kF32, h200()), "fused_simt") << "bulk_sm90 takes 16 bits alone";
   EXPECT_EQ(chosen<AttnResPhase1Bwd>(2048, DType::kBF16, h200()), "bulk_sm90");

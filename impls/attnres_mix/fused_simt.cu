@@ -1,6 +1,7 @@
 // The mix on CUDA cores: a token's rows are read once and stay in registers.
 //
-// Adds:     update, logits, softmax, mixed row, its norm and the weights in one kernel. No workspace.
+// Adds:     update, logits, softmax, mixed row, its norm and the weights in one kernel, without workspace;
+//           a plain mix of few sources is phase 1's (staged_read.h).
 // Mapping:  a CTA has a token, a thread eight columns of every row, so 256 threads at D = 2048; CTAs go on
 //           to further tokens, and several of them share an SM: their loads overlap.
 // Memory:   up to 16 rows (9 in f32) in registers, 2 sums a row and warp in shared memory, a barrier a
@@ -18,6 +19,7 @@
 #include "harness/core/cuda_check.h"
 #include "impls/attnres_mix/cached_kernel.cuh"
 #include "impls/attnres_mix/held_kernel.cuh"
+#include "impls/attnres_mix/staged_read.h"
 
 namespace attn::attnres_mix {
 namespace {
@@ -43,7 +45,8 @@ Choice choose(const Problem& p, const Tensors& t) {
 
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
-Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
+Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
+  if (reads_staged(p, device)) return plan_staged(p, t, workspace, device);
   const Choice choice = choose(p, t);
   const int ctas =
       attnres::resident_ctas(choice.kernel, choice.threads, p.tokens(), device.sm_count);
@@ -68,6 +71,7 @@ constinit const Backend<AttnResMix> fused_simt = {
              .math = "fp32 FMA, exp of the CUDA library",
              .numerics = NumericsClass::kFp32},
     .supports = supports,
+    .workspace_bytes = staged_workspace_bytes,
     .plan = plan};
 
 }  // namespace attn::attnres_mix

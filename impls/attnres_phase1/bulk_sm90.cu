@@ -1,17 +1,18 @@
-// Phase 1 with the rows in a ring of bulk copies and the inner products on tensor cores.
+// Phase 1 with the rows in a ring of bulk copies, products and mixed rows on tensor cores.
 //
 // Adds:     nobody waits for a copy that was not started long before; S N D multiply-adds of the inner
-//           products leave the FMA pipes, and their sums over threads go.
-// Mapping:  persistent CTAs, one an SM: a warp copies groups of tokens, two teams of eight warps (four of
-//           four where rows are narrow) take them in turn, so that one's barriers pass while another
-//           mixes. A warp multiplies a range of the columns, a thread mixes groups of eight. Rows too
-//           large for an SM are split by columns over the 2, 4 or 8 CTAs of a cluster; so are few tokens.
+//           products and as many of the mixed rows leave the FMA pipes, and the sums over threads go.
+// Mapping:  persistent CTAs, one an SM: four teams of four warps take groups of tokens in turn, so that one's
+//           latencies pass while others compute, and refill the stages that they have read. A warp
+//           multiplies a range of the columns, and mixes every fourth 64 of them. Rows too large for an SM
+//           are split by columns over the 2, 4 or 8 CTAs of a cluster; so are few tokens.
 // Memory:   shared: the queries in 16 bits and as many stages of up to eight rows as fit (headline: 33 KB
-//           of queries, five stages of 33 KB). 120 registers a thread.
+//           of queries, five stages of 33 KB). 122 registers a thread, no spills.
 // Limit:    memory: N + S rows a token. Headline token: 48 KB, 2,990 clocks of an SM at its share of the
-//           copy rate; 2 N S D FLOP of the mix and its conversions are 2,800 warp instructions, 700 clocks.
+//           copy rate, and 4,400 warp instructions, 1,100 clocks.
 // Rounding: products of 16-bit elements are exact, sums fp32 (tensor cores truncate: chains of eight
-//           products, then ordinary additions); fp32 queries as three bf16 terms; the mix in fp32.
+//           products, then ordinary additions); fp32 queries as three bf16 terms, weights as three terms of
+//           the rows' type; rows that are not finite in fp32 on FMA pipes.
 // Source:   reference/attnres/README.md; PTX ISA, "cp.async.bulk", "mma", "st.async".
 #include <cuda_runtime.h>
 
@@ -78,9 +79,10 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
 extern const Backend<AttnResPhase1> bulk_sm90;
 constinit const Backend<AttnResPhase1> bulk_sm90 = {
     .info = {.id = "bulk_sm90",
-             .summary = "bulk copies into a ring of rows, inner products on tensor cores",
+             .summary = "bulk copies into a ring of rows, products and mixed rows on tensor cores",
              .memory = MemorySpace::kDevice,
-             .math = "16-bit mma with exact products, fp32 sums and mix, exp of the CUDA library",
+             .math = "16-bit mma with exact products, weights in three terms, fp32 sums, exp of "
+                     "the CUDA library",
              .numerics = NumericsClass::kFp32},
     .supports = bulk_supports,
     .plan = plan};
