@@ -26,8 +26,10 @@ bool prefers_sm90_rung(const typename Op::Problem& p, const DeviceInfo& device) 
   if constexpr (std::is_same_v<Op, AttnResMix>) {
     return prefers_cluster({.tokens = p.tokens(), .N = p.N, .D = p.D, .dtype = p.dtype},
                            device.sm_count);
+  } else if constexpr (std::is_same_v<Op, AttnResPhase1>) {
+    return p.D > 2048 || (p.D > 1024 && p.S >= 4 && p.N > 2);
   } else {
-    return !std::is_same_v<Op, AttnResPhase1> || p.D > 2048 || (p.D > 1024 && p.S >= 4 && p.N > 2);
+    return true;
   }
 }
 
