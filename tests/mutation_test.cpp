@@ -20,6 +20,7 @@
 #include "harness/verify.h"
 #include "tests/mutant_kernel.h"
 #include "tests/mutants.h"
+#include "tests/tile_mutants.h"
 
 namespace attn {
 namespace {
@@ -153,16 +154,17 @@ struct Fate {
   std::array<int, kLoose.size()> killed_loosely{};  ///< where the right kernel passes
 };
 
-/// The sampled cases of the `edge` suite, all backends of a case together.
-std::vector<PlanItem> sample() {
-  const auto op = std::make_shared<const OperatorAdapter<Mutated>>();
+/// The sampled cases of the `edge` suite, all `backends` of a case together.
+template <class Op>
+std::vector<PlanItem> sample(std::size_t backends) {
+  const auto op = std::make_shared<const OperatorAdapter<Op>>();
   std::vector<PlanItem> plan;
   for (const AnySuite& suite : op->suites()) {
     if (suite.name != "edge") continue;
     for (std::size_t i = 0; i < suite.cases.size(); i += kStride) {
       const auto& [problem, family] = suite.cases[i];
       if (problem->work().mma_flops > kSmallFlops) continue;
-      for (std::size_t backend = 0; backend < kMutants.size(); ++backend)
+      for (std::size_t backend = 0; backend < backends; ++backend)
         plan.push_back({op, problem, case_id(*problem), suite.name, family, backend});
     }
   }
@@ -181,20 +183,32 @@ std::array<bool, kLoose.size()> judge_loosely() {
   return passes;
 }
 
+/// Runs a mutant on a case.
+void run(Runner& runner, const PlanItem& item, Fate& fate) {
+  const CellRow row = runner.run(item);
+  const bool judged = row.status == Status::kOk || row.status == Status::kIncorrect;
+  EXPECT_TRUE(judged) << item.name() << " " << name_of(row.status) << ": "
+                      << row.reason.value_or("");
+  ++fate.run;
+  if (row.status == Status::kIncorrect && fate.killed++ == 0)
+    fate.first_killer = fmt::format("`{}/{}`", item.case_id, row.family);
+}
+
+/// The right kernel, the first, passes everywhere, each mutant fails somewhere.
+void expect_all_killed(const std::vector<Fate>& fates) {
+  EXPECT_EQ(fates.front().killed, 0) << "the right kernel fails in " << fates.front().first_killer;
+  EXPECT_GE(fates.front().run, 60) << "too few cases are small enough";
+  for (std::size_t i = 1; i < fates.size(); ++i) EXPECT_GT(fates[i].killed, 0) << "mutant " << i;
+}
+
 std::vector<Fate> run_mutants() {
   const Machine machine = find_machine(/*want_gpu=*/false);
   Runner runner(machine, {}, std::nullopt);
   std::vector<Fate> fates(kMutants.size());
   std::array<bool, kLoose.size()> right_passes{};
-  for (const PlanItem& item : sample()) {
-    const CellRow row = runner.run(item);
-    const bool judged = row.status == Status::kOk || row.status == Status::kIncorrect;
-    EXPECT_TRUE(judged) << item.name() << " " << name_of(row.status) << ": "
-                        << row.reason.value_or("");
+  for (const PlanItem& item : sample<Mutated>(kMutants.size())) {
     Fate& fate = fates[item.backend];
-    ++fate.run;
-    if (row.status == Status::kIncorrect && fate.killed++ == 0)
-      fate.first_killer = fmt::format("`{}/{}`", item.case_id, row.family);
+    run(runner, item, fate);
     const auto passes = judge_loosely();
     if (item.backend == 0) right_passes = passes;  // first of its case
     for (std::size_t i = 0; i < kLoose.size(); ++i) {
@@ -252,15 +266,28 @@ TEST(Mutation, TheCheckerKillsWhatTheReadmeSays) {
   const std::vector<std::string> table = table_of(fates);
   for (const std::string& row : table) fmt::print("{}\n", row);
 
-  EXPECT_EQ(fates.front().killed, 0) << "the right kernel fails in " << fates.front().first_killer;
-  EXPECT_GE(fates.front().run, 60) << "too few cases are small enough";
-  for (std::size_t i = 1; i < fates.size(); ++i) EXPECT_GT(fates[i].killed, 0) << kMutants[i].name;
+  expect_all_killed(fates);
 
   const std::vector<std::string> published = published_table();
   ASSERT_EQ(published.size(), table.size()) << "the README's table has other rows";
   for (std::size_t i = 0; i < table.size(); ++i)
     EXPECT_EQ(without_counts(published[i]), without_counts(table[i]));
 }
+
+#if ATTN_WITH_CUDA
+TEST(Mutation, KernelsThatTakeTilesWronglyAreKilledOnAGpu) {
+  const Machine machine = find_machine(/*want_gpu=*/true);
+  if (!machine.gpu) GTEST_SKIP() << "no GPU: " << machine.why_no_gpu;
+  Runner runner(machine, {}, std::nullopt);
+  std::vector<Fate> fates(kTileMutations.size());
+  for (const PlanItem& item : sample<TileMutants>(kTileMutations.size()))
+    run(runner, item, fates[item.backend]);
+  for (std::size_t i = 0; i < fates.size(); ++i)
+    fmt::print("| {} | {} / {} | {} |\n", TileMutants::backends()[i].id, fates[i].killed,
+               fates[i].run, fates[i].first_killer);
+  expect_all_killed(fates);
+}
+#endif
 
 }  // namespace
 }  // namespace attn
