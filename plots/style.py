@@ -50,7 +50,7 @@ BACKENDS: dict[str, BackendStyle] = {
     "split_k_sm90": BackendStyle("#661100", "<"),
     "auto": BackendStyle("#117733", "*"),
     "bulk_sm90": BackendStyle("#882255", "X"),
-    "cluster_sm90": BackendStyle("#332288", "p"),
+    "cluster_sm90": BackendStyle("#999999", "p"),
     "torch_eager": BackendStyle("#999933", "8"),
     "torch_compile": BackendStyle("#44aa99", ">"),
     "flash_attn_res": BackendStyle("#aa4499", "H"),
