@@ -1,6 +1,6 @@
 // Operands of gradients on tensor cores: products of tf32. 16-bit elements are exact in it; coefficients are
-// two terms of 11 bits, the high one in rows 0 to 7 of a left operand and the low one in rows 8 to 15:
-// together they are exact to 2^-21.
+// two terms of 11 bits, together exact to 2^-21: the high one in rows 0 to 7 of a left operand and the low
+// one in rows 8 to 15, or, where all rows are wanted, one in a product after the other.
 //
 // A product's eight columns are not neighbours: of a block of 32, product j has in its column g the block's
 // column 4 g + j. A lane (g = lane / 4, t = lane mod 4) then finds its part of the right operands of all
