@@ -93,7 +93,7 @@ class WarpGradients {
     const char* dout[kUnits];
     int queries;  // bytes from a token's dout to the queries
     const char* quads[kQuads];
-    bool stores;
+    int blocks;  // whose columns 8 t and up exist, of a source that exists
   };
 
   /// There are registers for the terms of up to eight queries' coefficients: those of more are found again
@@ -119,15 +119,14 @@ class WarpGradients {
                                             std::int64_t token,
                                             int first) {
     const int lane = sm80::lane_id() & 31;  // tells the compiler that it divides nothing negative
-    const auto left = load_left<kQuads>(set, first, lane);
     const auto places = find_places<kQuads>(stage, token, first, lane);
+    const auto left = load_left<kQuads>(set, first, lane);
 #pragma unroll
     for (int block = 0; block < kBlocks; ++block) {
       if (!has_block(block)) break;
       float dv[8];
       multiply(left, places, block, dv);
-      store_source(places.held, places.to, places.stores && group(block, lane) < columns_, block,
-                   dv);
+      store_source(places.held, places.to, block < places.blocks, block, dv);
     }
   }
 
@@ -157,7 +156,7 @@ class WarpGradients {
     places.to = static_cast<char*>(output.row) + (token * p_.dv.stride + column) * size;
     places.held =
         output.held < 0 ? -1 : static_cast<int>(stage - memory_) + output.held + column * size;
-    places.stores = first + g < p_.N;
+    places.blocks = first + g < p_.N ? (columns_ - group(0, lane) + 3) / 4 : 0;
     return places;
   }
 

@@ -66,8 +66,10 @@ __device__ inline void find_weights(const BulkArguments& p,
 /// The role of kProductWarps warps: a token's products, each its share of the columns, then its weights,
 /// each its share of the passes.
 template <class T, int kQueries>
-__device__ inline void find_all_weights(
-    const BulkArguments& p, const Work& work, char* memory, int warp, int lane) {
+__device__ inline void find_all_weights(const BulkArguments& p,
+                                        const Work& work,
+                                        char* memory,
+                                        int warp) {
   constexpr int kName = 1;  // of a barrier of the warps of this role
   constexpr int kThreads = 32 * kProductWarps;
   const int steps = (work.range.count * 8 + kBlockColumns - 1) / kBlockColumns;
@@ -77,6 +79,7 @@ __device__ inline void find_all_weights(
   RingCursor cursor;
   RingCursor freed;  // of the token two before
   for (int i = 0; work.tokens.has(i); ++i) {
+    const int lane = sm80::lane_id();
     const std::int64_t token = work.tokens.token(i);
     // Loaded first, so that it arrives during the products.
     const float dlse = WeightPass<kQueries, 1>(p, memory, warp, lane).load_dlse(token);
@@ -154,7 +157,7 @@ __global__ void __launch_bounds__(32 * kSmWarps, 1)
     if (warp == p.warps + kProductWarps) {
       copy_tokens<T>(p, work, memory, sm80::lane_id());
     } else {
-      find_all_weights<T, kQueries>(p, work, memory, warp - p.warps, sm80::lane_id());
+      find_all_weights<T, kQueries>(p, work, memory, warp - p.warps);
     }
   } else {
     sm90::take_registers<kGradientRegisters>();

@@ -61,11 +61,13 @@ class TokenProducts {
   __device__ __forceinline__ void multiply(int column) {
     total_ = {};
     const std::uint32_t right = offset_ + attnres::lane_address(sources_, column, lane_);
+    Operands next;
+    if constexpr (kAhead) next = load(0, right);
     int step = 0;
 #pragma unroll 1
-    for (; step + kTogether <= steps_; step += kTogether) add_steps<kTogether>(step, right);
+    for (; step + kTogether <= steps_; step += kTogether) add_steps<kTogether>(step, right, next);
 #pragma unroll 1
-    for (; step < steps_; ++step) add_steps<1>(step, right);
+    for (; step < steps_; ++step) add_steps<1>(step, right, next);
   }
 
   /// to [2 S + 1, padded]: products of queries, squares, products of dout.
@@ -98,7 +100,10 @@ class TokenProducts {
  private:
   static constexpr int kStepBytes = 2 * attnres::kStepColumns;
   static constexpr int kTiles = (kQueries + 7) / 8;  // left operands
-  /// Steps of a chain of dependent products, whose loads run ahead as far as there are registers.
+  static constexpr bool kAhead =
+      kTiles == 1;  // a step's operands are loaded during the step before:
+                    // there are registers for those of up to eight queries
+  /// Steps of a chain of dependent products.
   static constexpr int kTogether = kTiles == 1 ? 4 : 2;
   static_assert(kTiles <= 2, "a left operand has sixteen rows");
   static_assert(2 * kTogether <= attnres::kChainSteps, "squares take two products of a step");
@@ -106,6 +111,10 @@ class TokenProducts {
   struct Totals {
     float left[kTiles][4];
     float squares[2];  // sources 2 t and 2 t + 1 with source g
+  };
+  struct Operands {  // of a step
+    std::uint32_t right[4];
+    std::uint32_t left[2][kTiles][4];  // of its halves
   };
   struct Chains {
     float left[2][kTiles][4];  // of a step's two halves
@@ -116,12 +125,32 @@ class TokenProducts {
     *reinterpret_cast<float2*>(to) = make_float2(x, y);
   }
 
+  /// Of step `step`, counted from the warp's first.
+  __device__ __forceinline__ Operands load(int step, std::uint32_t right) const {
+    const auto at = static_cast<std::uint32_t>(step * kStepBytes);
+    Operands operands;
+    sm80::ldmatrix_x4(operands.right, right + at);
+#pragma unroll
+    for (int i = 0; i < 2 * kTiles; ++i)
+      sm80::ldmatrix_x4(
+          operands.left[i / kTiles][i % kTiles],
+          left_[i % kTiles] + at + static_cast<std::uint32_t>(i / kTiles * kStepBytes / 2));
+    return operands;
+  }
+
+  /// Steps from `step` on, whose first, where loads run ahead, is `next`; it becomes the one behind them, or
+  /// the last once more.
   template <int kSteps>
-  __device__ __forceinline__ void add_steps(int step, std::uint32_t right) {
+  __device__ __forceinline__ void add_steps(int step, std::uint32_t right, Operands& next) {
     Chains chains = {};
 #pragma unroll
-    for (int i = 0; i < kSteps; ++i)
-      add_step(static_cast<std::uint32_t>((step + i) * kStepBytes), right, chains);
+    for (int i = 0; i < kSteps; ++i) {
+      if constexpr (!kAhead) next = load(step + i, right);
+      const Operands now = next;
+      if constexpr (kAhead)
+        next = load(i + 1 < kSteps ? step + i + 1 : min(step + kSteps, steps_ - 1), right);
+      multiply_step(now, chains);
+    }
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
 #pragma unroll
@@ -133,21 +162,14 @@ class TokenProducts {
       total_.squares[i] += chains.squares[0][i] + chains.squares[1][2 + i];
   }
 
-  __device__ __forceinline__ void add_step(std::uint32_t at,
-                                           std::uint32_t right,
-                                           Chains& chains) const {
-    std::uint32_t b[4];
-    sm80::ldmatrix_x4(b, right + at);
+  __device__ static __forceinline__ void multiply_step(const Operands& step, Chains& chains) {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const std::uint32_t low = b[2 * half];
-      const std::uint32_t high = b[2 * half + 1];
+      const std::uint32_t low = step.right[2 * half];
+      const std::uint32_t high = step.right[2 * half + 1];
 #pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-        std::uint32_t a[4];
-        sm80::ldmatrix_x4(a, left_[tile] + at + static_cast<std::uint32_t>(half * kStepBytes / 2));
-        sm80::mma_m16n8k16<T>(chains.left[half][tile], a, low, high);
-      }
+      for (int tile = 0; tile < kTiles; ++tile)
+        sm80::mma_m16n8k16<T>(chains.left[half][tile], step.left[half][tile], low, high);
       sm80::mma_m16n8k8<T>(chains.squares[0], {low, high}, low);
       sm80::mma_m16n8k8<T>(chains.squares[1], {low, high}, high);
     }

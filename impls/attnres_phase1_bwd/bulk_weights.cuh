@@ -124,13 +124,16 @@ class WeightPass {
         sums[i / kRounds][i % kRounds] = add_warps(i / kRounds, lane_, i % kRounds);
       return;
     }
+    // Else what the loops over ranks need is found before the loop over tokens, in registers of all layouts.
+    int ranks = p_.ranks;
+    asm volatile("" : "+r"(ranks));
     // The barriers of the exchange are the last ones.
     auto* barriers =
         reinterpret_cast<std::uint64_t*>(memory_ + p_.memory.barriers) + 2 * p_.stages + 2;
     float* slots =
-        reinterpret_cast<float*>(memory_ + p_.memory.exchange) + pass_ * 2 * p_.ranks * kPassSums;
+        reinterpret_cast<float*>(memory_ + p_.memory.exchange) + pass_ * 2 * ranks * kPassSums;
     const attnres::RankExchange exchange(
-        slots, *reinterpret_cast<std::uint64_t(*)[2]>(barriers + 2 * pass_), p_.ranks, 3 * kLanes,
+        slots, *reinterpret_cast<std::uint64_t(*)[2]>(barriers + 2 * pass_), ranks, 3 * kLanes,
         number);
     exchange.send({.index = 0, .warps = 1, .warp = 0, .lane = lane_, .thread = lane_},
                   [&](int i) { return add_warps(i / kLanes, i % 32, i % kLanes / 32); });
