@@ -192,9 +192,9 @@ class WarpGradients {
     return left;
   }
 
-  /// Adds what the tile's sources give the queries' gradient in a block, and finds what dout, queries and the
-  /// source itself give the lane's source there: two products at a time, each a short chain, then ordinary
-  /// additions.
+  /// Adds what the tile's sources give the queries' gradient in a block, and finds what dout, queries
+  /// and the source itself give the lane's source there: two products at a time, each a short chain,
+  /// then ordinary additions.
   template <int kQuads>
   __device__ __forceinline__ void multiply(const Left<kQuads>& left,
                                            const LanePlaces<kQuads>& places,
@@ -261,9 +261,9 @@ class WarpGradients {
     }
   }
 
-  /// The products with the tile's sources, of which `words` are a part: what their norms take off them, and what
-  /// they give the queries' gradient: of up to eight queries both terms at a time, as of the norms, of more one
-  /// after the other.
+  /// The products with the tile's sources, of which `words` are a part: what their norms take off them,
+  /// and what they give the queries' gradient: of up to eight queries both terms at a time, as of the
+  /// norms, of more one after the other.
   template <int kQuads>
   __device__ static __forceinline__ void multiply_sources(const Left<kQuads>& left,
                                                           const std::uint32_t (&words)[kQuads],

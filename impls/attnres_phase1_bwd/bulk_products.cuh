@@ -10,9 +10,9 @@
 namespace attn::attnres_phase1_bwd {
 namespace bulk {
 
-/// The steps of warp `warp` of kProductWarps, whole groups of them but for the last of a row. Those that also
-/// have a pass of the weights, the first `passes`, have two groups fewer: a pass takes as many instructions
-/// as three, and waits for more.
+/// The steps of warp `warp` of kProductWarps, whole groups of them but for a row's last. The first
+/// `passes` also have a pass of the weights and therefore two groups fewer: by instructions it is two
+/// and a half, and its are dependent.
 __device__ inline attnres::StepRange product_steps(int steps, int passes, int warp) {
   constexpr int kGroupSteps = 4;
   constexpr int kPassGroups = 2;
@@ -26,10 +26,10 @@ __device__ inline attnres::StepRange product_steps(int steps, int passes, int wa
 
 /// A warp's products over its steps of 32 columns. A step of the sources is read once for all of them.
 ///
-/// Left operands come from memory as their registers lie, and nothing is moved: of up to eight queries they
-/// are rows 0 to 7 of one operand, their dout rows 8 to 15; of more each has an operand of its own. A source
-/// is multiplied with itself eight columns at a time: the registers of two such eights are a left operand
-/// of 16 rows, and either of them a right operand that matches one half of it.
+/// Left operands come from memory as their registers lie, and nothing is moved: of up to eight queries
+/// they are rows 0 to 7 of one operand, their dout rows 8 to 15; of more each has an operand of its own.
+/// A source is multiplied with itself eight columns at a time: the registers of two such eights are a
+/// left operand of 16 rows, and either of them a right operand that matches one half of it.
 template <class T, int kQueries>
 class TokenProducts {
  public:
