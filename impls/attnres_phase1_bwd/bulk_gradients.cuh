@@ -29,7 +29,7 @@ class WarpGradients {
     for (int block = 0; block < kHeldBlocks; ++block) {
 #pragma unroll
       for (int u = 0; u < kUnits; ++u) {
-        const int s = 4 * u + lane % 4;
+        const int s = RightRows<kUnits>::row(u, lane % 4);
         queries_[block][u] = {};
         if (s < p.S && has_block(block))
           queries_[block][u] = RightColumns::at(rows + s * p.memory.pitch + block * kBlockBytes);
@@ -82,8 +82,10 @@ class WarpGradients {
   struct Left {
     float sources[2 * kUnits];       // of the sources' gradients: weights, then logits' gradients
     float queries[kQuads][kHalves];  // of the queries', a quad of sources each
-    float norms[kQuads];             // what its norm takes off the lane's source, where that is its
-  };  // quad's source t; else 0: with the sources as right operand, a diagonal matrix
+    // What its norm takes off the lane's source, where that is its row of the quad; else 0: with the
+    // sources as right operand, a diagonal matrix.
+    float norms[kQuads];
+  };
 
   /// Where a lane finds and leaves the first block's part of a tile.
   template <int kQuads>
@@ -144,11 +146,13 @@ class WarpGradients {
     LanePlaces<kQuads> places;
 #pragma unroll
     for (int u = 0; u < kUnits; ++u)
-      places.dout[u] = rows + (p_.N + min(4 * u + t, p_.S - 1)) * pitch + right_byte(lane);
+      places.dout[u] =
+          rows + (p_.N + min(RightRows<kUnits>::row(u, t), p_.S - 1)) * pitch + right_byte(lane);
     places.queries = static_cast<int>(memory_ - stage) + p_.memory.queries - p_.N * pitch;
 #pragma unroll
     for (int q = 0; q < kQuads; ++q)
-      places.quads[q] = rows + min(first + 4 * q + t, p_.N - 1) * pitch + right_byte(lane);
+      places.quads[q] =
+          rows + min(first + RightRows<kQuads>::row(q, t), p_.N - 1) * pitch + right_byte(lane);
     const SourceOutput output =
         reinterpret_cast<const SourceOutput*>(memory_ + p_.memory.outputs)[source];
     const int size = p_.dv.dtype == DType::kF32 ? 4 : 2;
@@ -169,12 +173,12 @@ class WarpGradients {
                            set * p_.memory.padded * Places::kSourceFloats;
     const int source = min(first + g, p_.N - 1);
     Left<kQuads> left;
-    attnres::load_together(weights + Places::weight(source, t), left.sources);  // queries t mod 4
+    attnres::load_together(weights + Places::lane(source, t), left.sources);
 #pragma unroll
     for (int q = 0; q < kQuads; ++q) {
       // Weights of sources behind the last are 0 up to the next four; queries behind the last get what
       // nobody asks for.
-      const int n = min(first + 4 * q + t, p_.memory.padded - 1);
+      const int n = min(first + RightRows<kQuads>::row(q, t), p_.memory.padded - 1);
 #pragma unroll
       for (int half = 0; half < kHalves; ++half) {
         const int s = min(g + 8 * half, kQueries - 1);
@@ -188,7 +192,8 @@ class WarpGradients {
 #pragma unroll 1
     for (int pass = 1; pass < passes; ++pass) norm += norms[pass * p_.memory.padded];
 #pragma unroll
-    for (int q = 0; q < kQuads; ++q) left.norms[q] = g == 4 * q + t ? -norm : 0.0f;
+    for (int q = 0; q < kQuads; ++q)
+      left.norms[q] = g == RightRows<kQuads>::row(q, t) ? -norm : 0.0f;
     return left;
   }
 

@@ -31,6 +31,22 @@ struct Terms {
   }
 };
 
+/// Which rows lanes t = 0 to 3 read as right operands: kUnits units of four rows, of which two at a time
+/// have rows 2 t and 2 t + 1 of eight. Rows lie an odd number of 16 bytes apart: of every second one, 32
+/// bytes of each meet no bank twice.
+template <int kUnits>
+struct RightRows {
+  __device__ static constexpr bool paired(int unit) { return unit / 2 * 2 + 1 < kUnits; }
+  __device__ static constexpr int row(int unit, int t) {
+    return paired(unit) ? unit / 2 * 8 + 2 * t + unit % 2 : 4 * unit + t;
+  }
+  /// The other way round.
+  __device__ static constexpr int unit(int row) {
+    return paired(row / 4) ? row / 8 * 2 + row % 2 : row / 4;
+  }
+  __device__ static constexpr int lane(int row) { return paired(row / 4) ? row % 8 / 2 : row % 4; }
+};
+
 /// The byte of a row's block at which a lane's part of the right operands begins.
 __device__ inline int right_byte(int lane) { return lane / 4 * 8; }
 
