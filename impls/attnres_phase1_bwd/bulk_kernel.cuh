@@ -73,7 +73,7 @@ __device__ inline void find_all_weights(const BulkArguments& p,
   constexpr int kName = 1;  // of a barrier of the warps of this role
   constexpr int kThreads = 32 * kProductWarps;
   const int steps = (work.range.count * 8 + kBlockColumns - 1) / kBlockColumns;
-  const attnres::StepRange own = product_steps(steps, p.lanes.passes(p.S), warp);
+  const StepShare own = StepShare::of(steps, p.N, p.lanes.passes(p.S), warp);
   const std::uint32_t queries = sm90::shared_address(memory + p.memory.queries);
   auto* sums = reinterpret_cast<float*>(memory + p.memory.sums + warp * p.memory.warp_sums);
   RingCursor cursor;

@@ -10,20 +10,6 @@
 namespace attn::attnres_phase1_bwd {
 namespace bulk {
 
-/// The steps of warp `warp` of kProductWarps, whole groups of them but for a row's last. The first
-/// `passes` also have a pass of the weights and therefore two groups fewer: by instructions it is two
-/// and a half, and its are dependent.
-__device__ inline attnres::StepRange product_steps(int steps, int passes, int warp) {
-  constexpr int kGroupSteps = 4;
-  constexpr int kPassGroups = 2;
-  const int groups = (steps + kGroupSteps - 1) / kGroupSteps;
-  const int all = groups + kPassGroups * min(passes, kProductWarps);
-  const auto before = [&](int w) {  // steps of the warps before w
-    return min(steps, kGroupSteps * max(0, w * all / kProductWarps - kPassGroups * min(w, passes)));
-  };
-  return {before(warp), before(warp + 1) - before(warp)};
-}
-
 /// A warp's products over its steps of 32 columns. A step of the sources is read once for all of them.
 ///
 /// Left operands come from memory as their registers lie, and nothing is moved: of up to eight queries
@@ -37,7 +23,7 @@ class TokenProducts {
   __device__ TokenProducts(const BulkArguments& p,
                            std::uint32_t stage,
                            std::uint32_t queries,
-                           const attnres::StepRange& own,
+                           const StepShare& own,
                            int lane)
       : p_(p),
         sources_{stage, p.memory.pitch, p.N},
