@@ -79,7 +79,7 @@ __device__ inline void find_all_weights(const BulkArguments& p,
   RingCursor cursor;
   RingCursor freed;  // of the token two before
   for (int i = 0; work.tokens.has(i); ++i) {
-    const int lane = sm80::lane_id();
+    const int lane = sm80::lane_id();  // anew: what comes of it is not kept across the products
     const std::int64_t token = work.tokens.token(i);
     // Loaded first, so that it arrives during the products.
     const float dlse = WeightPass<kQueries, 1>(p, memory, warp, lane).load_dlse(token);
