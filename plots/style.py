@@ -50,16 +50,16 @@ BACKENDS: dict[str, BackendStyle] = {
     "split_k_sm90": BackendStyle("#661100", "<"),
     "auto": BackendStyle("#117733", "*"),
     "bulk_sm90": BackendStyle("#882255", "X"),
-    "cluster_sm90": BackendStyle("#332288", "p"),
+    "cluster_sm90": BackendStyle("#999999", r"$\clubsuit$"),
     "torch_eager": BackendStyle("#999933", "8"),
     "torch_compile": BackendStyle("#44aa99", ">"),
     "flash_attn_res": BackendStyle("#aa4499", "H"),
 }
-# For backends that are not listed yet.
+# For backends that are not listed yet. Filled markers all: edges are white.
 SPARE = (
-    BackendStyle("#88ccee", "d"),
-    BackendStyle("#ddaa33", "h"),
-    BackendStyle("#bb5566", "<"),
+    BackendStyle("#88ccee", r"$\spadesuit$"),
+    BackendStyle("#ddaa33", r"$\heartsuit$"),
+    BackendStyle("#bb5566", r"$\Omega$"),
 )
 
 

@@ -4,7 +4,9 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
+#include "harness/core/backend.h"
 #include "harness/core/numerics.h"
 
 namespace attn {
@@ -113,5 +115,14 @@ inline constexpr auto kMutants = std::to_array<Mutant>({
     {Mutation::kAnswerOfFirstCall, "stale: answer of the launch's first call"},
     {Mutation::kAnswerOfPlan, "stale: answer computed in plan"},
 });
+
+/// The backends as an operator lists them; they must outlive the slots.
+template <class Op>
+std::vector<BackendSlot<Op>> slots_of(const std::vector<Backend<Op>>& backends) {
+  std::vector<BackendSlot<Op>> slots;
+  slots.reserve(backends.size());
+  for (const Backend<Op>& backend : backends) slots.push_back({backend.info.id, &backend});
+  return slots;
+}
 
 }  // namespace attn

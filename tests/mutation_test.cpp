@@ -123,11 +123,7 @@ std::vector<Backend<Mutated>> make_backends(std::index_sequence<kIndex...>) {
 std::span<const BackendSlot<Mutated>> Mutated::backends() {
   static const std::vector<Backend<Mutated>> kBackends =
       make_backends(std::make_index_sequence<kMutants.size()>());
-  static const std::vector<BackendSlot<Mutated>> kSlots = [] {
-    std::vector<BackendSlot<Mutated>> slots;
-    for (const Backend<Mutated>& backend : kBackends) slots.push_back({backend.info.id, &backend});
-    return slots;
-  }();
+  static const std::vector<BackendSlot<Mutated>> kSlots = slots_of(kBackends);
   return kSlots;
 }
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "harness/core/cuda_check.h"
-#include "impls/colreduce/mma_sm80.h"
+#include "impls/colreduce/mma_output.cuh"
 #include "impls/common/vector_io.cuh"
 #include "tests/tile_mutants.h"
 
@@ -94,12 +94,8 @@ __global__ void __launch_bounds__(kThreads) reduce_columns(const MutantArguments
     const double weight = args.times(n) * exp(args.score(head, m, n) - row.row_max) / row.row_sum;
     whole = args.is_max ? fmax(whole, weight) : whole + weight;
   }
-  if (args.divisor != colreduce::Divisor::kOne) {
-    const std::int64_t hidden =
-        args.divisor == colreduce::Divisor::kVisible ? args.mask.query_begin(n) : std::int64_t{0};
-    whole /= static_cast<double>(max(args.mask.M - hidden, std::int64_t{1}));
-  }
-  store_rounded(args.out, args.out_dtype, i, static_cast<float>(whole));
+  colreduce::store_reduced(args, static_cast<std::uint32_t>(head), static_cast<int>(n),
+                           static_cast<float>(whole));
 }
 
 using Problem = TileMutants::Problem;
@@ -159,12 +155,7 @@ std::vector<Backend<TileMutants>> make_backends(std::index_sequence<kIndex...>) 
 std::span<const BackendSlot<TileMutants>> TileMutants::backends() {
   static const std::vector<Backend<TileMutants>> kBackends =
       make_backends(std::make_index_sequence<kTileMutations.size()>());
-  static const std::vector<BackendSlot<TileMutants>> kSlots = [] {
-    std::vector<BackendSlot<TileMutants>> slots;
-    for (const Backend<TileMutants>& backend : kBackends)
-      slots.push_back({backend.info.id, &backend});
-    return slots;
-  }();
+  static const std::vector<BackendSlot<TileMutants>> kSlots = slots_of(kBackends);
   return kSlots;
 }
 

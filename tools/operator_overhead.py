@@ -22,6 +22,9 @@ import torch
 import attnbench
 
 
+SHAPE = {"B": 1, "H": 32, "M": 64, "N": 256, "D": 128}
+
+
 def median_us(call: Callable[[], object], calls: int, rounds: int, wait: bool) -> float:
     """Median over the rounds of the mean time of a call; the GPU is waited for between them."""
     samples = []
@@ -38,10 +41,11 @@ def median_us(call: Callable[[], object], calls: int, rounds: int, wait: bool) -
 def launch_us() -> float:
     """The time in which a plan of the same problem is enqueued: `host_launch` of the harness's row."""
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "attnbench", "bench", "colreduce", "--backend", "auto",
-                        "--device", "cuda", "--B", "1", "--H", "32", "--M", "64", "--N", "256",
-                        "--D", "128", "--dtype", "f16", "--reduction", "mean", "--mask", "causal",
-                        "--out", folder], check=True, stdout=subprocess.DEVNULL)
+        sizes = [word for axis, size in SHAPE.items() for word in (f"--{axis}", str(size))]
+        subprocess.run([sys.executable, "-m", "attnbench", "bench", "colreduce", *sizes,
+                        "--dtype", "f16", "--reduction", "mean", "--mask", "causal",
+                        "--backend", "auto", "--device", "cuda", "--out", folder],
+                       check=True, stdout=subprocess.DEVNULL)
         rows = map(json.loads, (Path(folder) / "rows.jsonl").read_text().splitlines())
         return next(row["time"]["host_launch"] for row in rows if row["type"] == "cell") / 1e3
 
@@ -53,14 +57,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=50)
     args = parser.parse_args()
     for device in ("meta", "cuda") if torch.cuda.is_available() else ("meta",):
-        q = torch.zeros(1, 32, 64, 128, dtype=torch.float16, device=device)
-        k = torch.zeros(1, 32, 256, 128, dtype=torch.float16, device=device)
-        out = torch.empty(1, 32, 256, device=device)
+        B, H, M, N, D = SHAPE.values()
+        q = torch.zeros(B, H, M, D, dtype=torch.float16, device=device)
+        k = torch.zeros(B, H, N, D, dtype=torch.float16, device=device)
+        out = torch.empty(B, H, N, device=device)
         operator = torch.ops.attnbench.colreduce.default
         rows: dict[str, Callable[[], object]] = {
             "attnbench.colreduce": lambda: attnbench.colreduce(q, k, "mean", mask="causal"),
             "the operator itself": lambda: operator(q, k, "mean", mask="causal"),
-            "torch.empty": lambda: torch.empty(1, 32, 256, device=device),
+            "torch.empty": lambda: torch.empty(B, H, N, device=device),
             "one kernel, out.zero_()": lambda: out.zero_(),
         }
         for name, call in rows.items():

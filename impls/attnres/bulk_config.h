@@ -8,6 +8,7 @@
 #include <string>
 
 #include "harness/core/backend.h"
+#include "impls/attnres/ranks.h"
 
 namespace attn::attnres {
 
@@ -16,7 +17,6 @@ namespace attn::attnres {
 inline constexpr int kBulkTeams = 4;
 inline constexpr int kTeamWarps = 4;
 inline constexpr int kMostStages = 16;
-inline constexpr int kMostRanks = 8;  ///< CTAs of a cluster: more are not portable
 /// Columns of a step of the products: rows are padded to whole steps.
 inline constexpr int kStepColumns = 32;
 

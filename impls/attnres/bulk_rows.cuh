@@ -59,9 +59,9 @@ __device__ inline void clear_padding(
 }
 
 /// Starts the copies of group i, if there is one, which `team` will read in `stage`, `bytes` of each row:
-/// one warp, a lane a row. Row r comes from row(token, r), where token is the group's first, and lies r rows into its stage; a group of c
-/// tokens has the rows below c * token_rows. Addresses and `bytes` are multiples of 16. Nobody reads the
-/// stage any more.
+/// one warp, a lane a row. Row r comes from row(token, r), where token is the group's first, and lies r rows
+/// into its stage; a group of c tokens has the rows below c * token_rows. Addresses and `bytes` are
+/// multiples of 16. Nobody reads the stage any more.
 template <class Row>
 __device__ inline void start_copies(const BulkConfig& config,
                                     BulkBarriers& barriers,

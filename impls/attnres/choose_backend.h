@@ -24,8 +24,7 @@ inline constexpr std::string_view kSm90Rung =
 template <class Op>
 bool prefers_sm90_rung(const typename Op::Problem& p, const DeviceInfo& device) {
   if constexpr (std::is_same_v<Op, AttnResMix>) {
-    return prefers_cluster({.tokens = p.tokens(), .N = p.N, .D = p.D, .dtype = p.dtype},
-                           device.sm_count);
+    return prefers_cluster(held_needs(p), device.sm_count);
   } else if constexpr (std::is_same_v<Op, AttnResPhase1>) {
     return p.D > 2048 || (p.D > 1024 && p.S >= 4 && p.N > 2);
   } else {

@@ -4,17 +4,23 @@
 #include <cstdint>
 
 #include "harness/core/dtype.h"
+#include "impls/attnres/ranks.h"
 
 namespace attn::attnres {
 
 inline constexpr int kHeldThreads = 512;  ///< of a CTA at most: 128 registers for each
-inline constexpr int kMostRanks = 8;      ///< CTAs of a cluster that every device of sm_90 takes
 
 /// What a read moves, as far as the choice depends on it.
 struct HeldNeeds {
   std::int64_t tokens, N, D;
   DType dtype;
 };
+
+/// Of a mix or its backward.
+template <class Problem>
+HeldNeeds held_needs(const Problem& p) {
+  return {.tokens = p.tokens(), .N = p.N, .D = p.D, .dtype = p.dtype};
+}
 
 /// A thread has eight columns of every row of a token.
 struct HeldLayout {

@@ -21,4 +21,17 @@ void enqueue_sum(const float* partials,
                  float* dwt,
                  cudaStream_t stream);
 
+/// The sums of the CTAs' shares of one query's gradient and, where there is a norm, of its weight's.
+template <class Problem, class Tensors>
+void enqueue_sums(const Problem& p,
+                  const Tensors& t,
+                  const float* dwt,
+                  const float* dgamma,
+                  int count,
+                  cudaStream_t stream) {
+  enqueue_sum(dwt, count, 1, p.D, p.dwt, static_cast<float*>(t.dwt.data), stream);
+  if (p.has_norm())
+    enqueue_sum(dgamma, count, 1, p.D, p.dgamma, static_cast<float*>(t.dgamma.data), stream);
+}
+
 }  // namespace attn::attnres

@@ -86,11 +86,7 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
       kernel<<<ctas, threads, 0, handle>>>(arguments);
       CUDA_CHECK_LAUNCH();
     }
-    attnres::enqueue_sum(arguments.dwt, ctas, 1, p.D, p.dwt, static_cast<float*>(t.dwt.data),
-                         handle);
-    if (p.has_norm())
-      attnres::enqueue_sum(arguments.dgamma, ctas, 1, p.D, p.dgamma,
-                           static_cast<float*>(t.dgamma.data), handle);
+    attnres::enqueue_sums(p, t, arguments.dwt, arguments.dgamma, ctas, handle);
   };
   return launch;
 }

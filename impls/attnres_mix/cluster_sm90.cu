@@ -81,13 +81,14 @@ Support supports(const Problem& p, const DeviceInfo& device) {
   if (p.source_stride() % 8 != 0) return Support::no("token_stride must be a multiple of 8");
   if (attnres::held_sources(p.N, p.dtype) == 0)
     return Support::no("N must be at most 16, in f32 at most 9");
-  if (attnres::choose_cluster(held_needs(p), device.sm_count).sources == 0)
+  if (attnres::choose_cluster(attnres::held_needs(p), device.sm_count).sources == 0)
     return Support::no("D must be more than 256: one warp has the row");
   return Support::yes();
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
-  const attnres::HeldLayout layout = attnres::choose_cluster(held_needs(p), device.sm_count);
+  const attnres::HeldLayout layout =
+      attnres::choose_cluster(attnres::held_needs(p), device.sm_count);
   Launch launch;
   launch.note = std::to_string(layout.ranks) + " CTAs of " + std::to_string(layout.threads) +
                 " threads a token";

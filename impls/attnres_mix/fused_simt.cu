@@ -35,7 +35,7 @@ struct Choice {
 
 Choice choose(const Problem& p, const Tensors& t) {
   const bool vectors = has_vectors(p, t);
-  const attnres::HeldLayout held = attnres::choose_held(held_needs(p));
+  const attnres::HeldLayout held = attnres::choose_held(attnres::held_needs(p));
   if (vectors && held.sources > 0)
     return {held_kernel_for<OneCta>(p.dtype, held.sources), held.threads,
             std::to_string(held.sources) + " rows in registers"};

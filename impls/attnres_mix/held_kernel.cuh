@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "harness/core/dispatch.h"
 #include "impls/attnres/held_rows.cuh"
+#include "impls/attnres/mix_layout.h"
 #include "impls/attnres/team.cuh"
 #include "impls/attnres_mix/mix_arguments.h"
 
@@ -209,31 +211,15 @@ __global__ void __launch_bounds__(attnres::kHeldThreads)
   }
 }
 
-/// The kernel that holds so many rows of T; null where there is none.
-template <class T, class Ctas>
-MixKernel held_kernel_of(int sources) {
-  switch (sources) {
-    case 2:
-      return held_kernel<T, 2, Ctas>;
-    case 3:
-      return held_kernel<T, 3, Ctas>;
-    case 5:
-      return held_kernel<T, 5, Ctas>;
-    case 9:
-      return held_kernel<T, 9, Ctas>;
-    case 16:
-      if constexpr (sizeof(T) == 2) return held_kernel<T, 16, Ctas>;
-      return nullptr;
-    default:
-      return nullptr;
-  }
-}
-
+/// The kernel that holds so many rows, of those that held_sources may ask for.
 template <class Ctas>
 MixKernel held_kernel_for(DType dtype, int sources) {
   MixKernel kernel = nullptr;
-  with_element_type(
-      dtype, [&]<class T>(std::type_identity<T>) { kernel = held_kernel_of<T, Ctas>(sources); });
+  with_element_type(dtype, [&]<class T>(std::type_identity<T>) {
+    dispatch<2, 3, 5, 9, 16>(sources, [&](auto rows) {
+      if constexpr (sizeof(T) == 2 || rows() <= 9) kernel = held_kernel<T, rows(), Ctas>;
+    });
+  });
   return kernel;
 }
 

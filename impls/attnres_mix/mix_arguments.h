@@ -3,7 +3,6 @@
 
 #include <cstdint>
 
-#include "impls/attnres/mix_layout.h"
 #include "impls/attnres/read_config.h"
 #include "impls/attnres/rows.h"
 #include "reference/attnres_mix/contract.h"
@@ -49,10 +48,6 @@ inline bool has_vectors(const AttnResMix::Problem& p, const AttnResMix::Tensors&
   for (const TensorView* view : {&t.wt, &t.gamma, &t.update, &t.sum, &t.out, &t.normed})
     vectors = vectors && (!view->data || attnres::has_vector_rows(*view));
   return vectors;
-}
-
-inline attnres::HeldNeeds held_needs(const AttnResMix::Problem& p) {
-  return {.tokens = p.tokens(), .N = p.N, .D = p.D, .dtype = p.dtype};
 }
 
 }  // namespace attn::attnres_mix

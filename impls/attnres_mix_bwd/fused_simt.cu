@@ -19,6 +19,7 @@
 
 #include "harness/core/cuda_check.h"
 #include "impls/attnres/merge_kernel.cuh"
+#include "impls/attnres/mix_layout.h"
 #include "impls/attnres/query_kernels.cuh"
 #include "impls/attnres_mix_bwd/simt_arguments.h"
 #include "reference/attnres_phase1_bwd/contract.h"
@@ -59,9 +60,8 @@ struct Choice {
 /// Rows in registers have one type.
 Choice choose(const Problem& p, const Tensors& t) {
   const bool vectors = has_vectors(p, t);
-  const attnres::HeldLayout held =
-      attnres::choose_held({.tokens = p.tokens(), .N = p.N, .D = p.D, .dtype = p.dtype});
-  if (vectors && p.grad_type() == p.dtype && p.out_type() == p.dtype) {
+  const attnres::HeldLayout held = attnres::choose_held(attnres::held_needs(p));
+  if (vectors && held.sources > 0 && p.grad_type() == p.dtype && p.out_type() == p.dtype) {
     if (const SimtKernel kernel = held_kernel(p.dtype, held.sources, p.has_norm()))
       return {kernel, held.threads, std::to_string(held.sources) + " rows in registers"};
   }
@@ -107,11 +107,7 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
       choice.kernel<<<ctas, choice.threads, 0, handle>>>(arguments);
       CUDA_CHECK_LAUNCH();
     }
-    attnres::enqueue_sum(arguments.dwt, ctas, 1, p.D, p.dwt, static_cast<float*>(t.dwt.data),
-                         handle);
-    if (p.has_norm())
-      attnres::enqueue_sum(arguments.dgamma, ctas, 1, p.D, p.dgamma,
-                           static_cast<float*>(t.dgamma.data), handle);
+    attnres::enqueue_sums(p, t, arguments.dwt, arguments.dgamma, ctas, handle);
   };
   return launch;
 }

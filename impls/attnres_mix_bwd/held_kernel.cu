@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "harness/core/dispatch.h"
 #include "impls/attnres/held_rows.cuh"
 #include "impls/attnres_mix_bwd/simt_arguments.h"
 
@@ -247,19 +248,12 @@ __global__ void __launch_bounds__(attnres::kHeldThreads, 1)
 
 template <class T, bool kNorm>
 SimtKernel kernel_of(int sources) {
-  switch (sources) {
-    case 2:
-      return held_bwd_kernel<T, 2, kNorm>;
-    case 3:
-      return held_bwd_kernel<T, 3, kNorm>;
-    case 5:
-      return held_bwd_kernel<T, 5, kNorm>;
-    case 9:
-      if constexpr (sizeof(T) == 2) return held_bwd_kernel<T, 9, kNorm>;
-      return nullptr;
-    default:
-      return nullptr;
-  }
+  constexpr int kMostRows = sizeof(T) == 2 ? 9 : 5;
+  SimtKernel kernel = nullptr;
+  dispatch<2, 3, 5, 9, 16>(sources, [&](auto rows) {
+    if constexpr (rows() <= kMostRows) kernel = held_bwd_kernel<T, rows(), kNorm>;
+  });
+  return kernel;
 }
 
 }  // namespace

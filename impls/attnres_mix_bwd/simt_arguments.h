@@ -67,7 +67,8 @@ inline bool has_vectors(const AttnResMixBwd::Problem& p, const AttnResMixBwd::Te
   return vectors;
 }
 
-/// The kernel that holds so many rows of a type; null where there is none.
+/// The kernel that holds so many rows of a type, of those that held_sources may ask for; null where there is
+/// none.
 SimtKernel held_kernel(DType dtype, int sources, bool norm);
 /// The kernel that finds a norm's gradient too from rows of any number, type and address.
 SimtKernel cached_norm_kernel(bool vectors);

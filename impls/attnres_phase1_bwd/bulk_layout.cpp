@@ -5,6 +5,7 @@
 
 #include "impls/attnres/bulk_config.h"
 #include "impls/attnres/query_terms.h"
+#include "impls/attnres/ranks.h"
 
 namespace attn::attnres_phase1_bwd {
 namespace {
@@ -72,7 +73,7 @@ bool fill(const Problem& p, std::size_t available, BulkLayout& layout) {
 int least_ranks(const Problem& p, const DeviceInfo& device) {
   constexpr int kFewestColumns = 128;  // of a rank that only saves time
   int ranks = 1;
-  while (ranks < kLayoutRanks && 2 * ranks * p.tokens() <= device.sm_count &&
+  while (ranks < attnres::kMostRanks && 2 * ranks * p.tokens() <= device.sm_count &&
          p.D >= 2 * ranks * kFewestColumns)
     ranks *= 2;
   return ranks;
@@ -85,7 +86,8 @@ int bulk_queries(std::int64_t S) { return round_up(static_cast<int>(S), 4); }
 int most_blocks(int queries) { return queries > 8 ? 2 : 4; }
 
 BulkLayout choose_layout(const Problem& p, const DeviceInfo& device) {
-  for (int ranks = least_ranks(p, device); ranks <= kLayoutRanks && 8 * ranks <= p.D; ranks *= 2) {
+  for (int ranks = least_ranks(p, device); ranks <= attnres::kMostRanks && 8 * ranks <= p.D;
+       ranks *= 2) {
     const int blocks = (widest(p, ranks) + kBlockColumns - 1) / kBlockColumns;
     BulkLayout best;
     int most = 0;  // warps of an SM that have columns

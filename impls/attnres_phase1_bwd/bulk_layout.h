@@ -15,7 +15,6 @@ inline constexpr int kLayoutWarps = 16;  ///< of a CTA that find gradients, in w
 inline constexpr int kProductWarps = 3;  ///< that find products and weights
 inline constexpr int kOtherWarps = kProductWarps + 1;  ///< and one that copies: a warpgroup
 inline constexpr int kSmWarps = kLayoutWarps + kOtherWarps;
-inline constexpr int kLayoutRanks = 8;  ///< CTAs of a cluster, at most: more are not portable
 inline constexpr int kLayoutQueries = 16;
 inline constexpr int kLayoutSources = 64;
 inline constexpr int kLayoutStages =

@@ -42,6 +42,11 @@ SliceChoice slices_for(const ColReduce::Problem& problem,
                        .most_chunks = kernel.chunks});
 }
 
+/// Of an output head: what several teams add up is merged.
+std::int64_t parts_of(const ColReduce::Problem& problem, const SliceChoice& slices) {
+  return problem.combined_heads() / slices.slice;
+}
+
 /// Elements of 8 bytes before `results`, before `done`, before parts of outputs, and in all.
 struct WorkspaceLayout {
   std::size_t results;
@@ -58,8 +63,8 @@ WorkspaceLayout layout_of(const ColReduce::Problem& problem, const SliceChoice& 
   const std::size_t done =
       results + (team.ranks > kDirectRanks ? static_cast<std::size_t>(team.teams) * kPackets : 0);
   const std::size_t parts = done + ctas;
-  const auto count = static_cast<std::size_t>(problem.combined_heads() / slices.slice);
-  const std::size_t floats = count > 1 ? count * static_cast<std::size_t>(outputs_of(problem)) : 0;
+  const std::int64_t count = parts_of(problem, slices);
+  const auto floats = static_cast<std::size_t>(count > 1 ? count * outputs_of(problem) : 0);
   return {results, done, parts, parts + (floats + 1) / 2};
 }
 
@@ -109,7 +114,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
   const ResidentKernel kernel = kernel_for(problem, kernels);
   const SliceChoice slices = slices_for(problem, device, kernel);
   const TeamChoice& team = slices.team;
-  const std::int64_t parts = problem.combined_heads() / slices.slice;
+  const std::int64_t parts = parts_of(problem, slices);
   const double scale = problem.scale_value();
   const WorkspaceLayout layout = layout_of(problem, slices);
 

@@ -83,9 +83,14 @@ Tensor or_zeros(const Tensor& gradient, c10::SymIntArrayRef shape, const Tensor&
   return gradient.defined() ? gradient : at::zeros_symint(shape, like.options());
 }
 
-/// What a read by one query saves after its sources, and how its outputs come back.
+/// What a read by one query keeps besides tensors, and how its outputs and gradients come back.
 struct OneQuery {
-  static variable_list outputs(AutogradContext* ctx, const Reads& reads, bool has_sum) {
+  static variable_list outputs(
+      AutogradContext* ctx, const Reads& reads, bool has_sum, double eps, double norm_eps) {
+    ctx->saved_data["eps"] = eps;
+    ctx->saved_data["norm_eps"] = norm_eps;
+    ctx->saved_data["update"] = has_sum;
+    ctx->set_materialize_grads(false);
     const auto& [out, lse, sum] = reads;
     if (!has_sum) ctx->mark_non_differentiable({sum});
     return {out, lse, sum};
@@ -112,11 +117,7 @@ class MixFunction : public torch::autograd::Function<MixFunction> {
     saved.push_back(wt);
     saved.push_back(gamma.value_or(Tensor()));
     ctx->save_for_backward(std::move(saved));
-    ctx->saved_data["eps"] = eps;
-    ctx->saved_data["norm_eps"] = norm_eps;
-    ctx->saved_data["update"] = update.has_value();
-    ctx->set_materialize_grads(false);
-    return OneQuery::outputs(ctx, reads, update.has_value());
+    return OneQuery::outputs(ctx, reads, update.has_value(), eps, norm_eps);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -155,11 +156,7 @@ class MergeFunction : public torch::autograd::Function<MergeFunction> {
     const Reads reads = merge_op().call(partial, wt, read, z, eps, update, gamma, norm_eps);
     ctx->save_for_backward(
         {update ? std::get<2>(reads) : partial, wt, read, z, gamma.value_or(Tensor())});
-    ctx->saved_data["eps"] = eps;
-    ctx->saved_data["norm_eps"] = norm_eps;
-    ctx->saved_data["update"] = update.has_value();
-    ctx->set_materialize_grads(false);
-    return OneQuery::outputs(ctx, reads, update.has_value());
+    return OneQuery::outputs(ctx, reads, update.has_value(), eps, norm_eps);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
