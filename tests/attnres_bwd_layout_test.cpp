@@ -40,6 +40,26 @@ TEST(AttnResBwdLayout, PassesHoldEveryPairOnce) {
   }
 }
 
+TEST(AttnResBwdLayout, WarpsShareTheStepsOfTheProducts) {
+  for (int steps = 1; steps <= kLayoutWarps * 4; ++steps) {
+    for (const int N : {1, 8, 9, 16, 17, 64}) {
+      for (int passes = 1; passes <= kLayoutQueries; ++passes) {
+        int end = 0;
+        for (int warp = 0; warp < kProductWarps; ++warp) {
+          const StepShare share = StepShare::of(steps, N, passes, warp);
+          EXPECT_EQ(share.first, end) << steps;
+          EXPECT_GE(share.count, 0) << steps;
+          end += share.count;
+        }
+        EXPECT_EQ(end, steps) << N << " sources, " << passes << " passes";
+      }
+    }
+  }
+  EXPECT_EQ(StepShare::of(64, 4, 1, 0).count, 16) << "the headline's one pass is this warp's";
+  EXPECT_EQ(StepShare::of(64, 4, 1, 2).count, 24);
+  EXPECT_EQ(StepShare::of(64, 64, 1, 0).count, 20) << "beside eight tiles a pass is little";
+}
+
 TEST(AttnResBwdLayout, EverythingFits) {
   for (const std::int64_t N : {1, 2, 3, 4, 5, 8, 9, 16, 17, 64}) {
     for (const std::int64_t S : {1, 2, 3, 5, 8, 9, 12, 16}) {

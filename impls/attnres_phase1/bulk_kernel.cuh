@@ -142,8 +142,58 @@ __device__ inline bool may_split(const BulkArguments& p,
   return __all_sync(0xffffffffu, splits) != 0;
 }
 
-/// The mixed rows of a group on tensor cores, two blocks of outputs at a time; warps take chunks of columns
-/// in turn.
+/// The mixed rows of kBlocks blocks of outputs from `block` on, of a group, on tensor cores; warps take
+/// chunks of columns in turn.
+template <class T, class U, int kBlocks>
+__device__ inline void mix_blocks(const BulkArguments& p,
+                                  const BulkSums& sums,
+                                  const Team& team,
+                                  const TeamMemory& own,
+                                  const char* stage,
+                                  const ColumnRange& range,
+                                  std::int64_t token,
+                                  int block) {
+  constexpr int kGroups = attnres::kChunkColumns / kColumns;
+  const int first_group = team.warp * kGroups + team.lane / 4;
+  const std::int64_t plane = p.tokens * p.D;
+  U* to[kBlocks];    // the first of a lane's two outputs of a block
+  int has[kBlocks];  // of the two
+#pragma unroll
+  for (int i = 0; i < kBlocks; ++i) {
+    const int s = (block + i) % sums.query_blocks * attnres::kTileRows + team.lane % 4 * 2;
+    const std::int64_t t = token + (block + i) / sums.query_blocks;
+    has[i] = p.S - s;
+    to[i] =
+        static_cast<U*>(p.out) + (s * p.tokens + t) * p.D + (range.first + first_group) * kColumns;
+  }
+  // A warp's lanes leave together: the condition is that of its first.
+  for (int group = first_group; group - team.lane / 4 < range.count;
+       group += attnres::kTeamWarps * kGroups) {
+    const int column = min(group, range.count - 1) * 16;
+    attnres::ChunkSums mixed[kBlocks] = {};
+    for (int tile = 0; tile < sums.term_tiles; ++tile) {
+      const auto columns = attnres::ChunkColumns::load(
+          stage, p.config.row_bytes(), p.config.group_rows, tile, column, team.lane);
+#pragma unroll
+      for (int i = 0; i < kBlocks; ++i)
+        attnres::add_weighted_rows<T>(columns, own.terms.tile(block + i, tile), team.lane,
+                                      mixed[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) {
+#pragma unroll
+      for (int second = 0; second < 2; ++second) {
+        float x[kColumns];
+        attnres::take_columns<T>(mixed[i], second, x);
+        if (group < range.count && second < has[i])
+          attnres::store_group(to[i] + second * plane, 0, x);
+      }
+      to[i] += attnres::kTeamWarps * attnres::kChunkColumns;
+    }
+  }
+}
+
+/// The mixed rows of a group on tensor cores, two blocks of outputs at a time where there are two.
 template <class T, class U>
 __device__ inline void mix_tiles(const BulkArguments& p,
                                  const BulkSums& sums,
@@ -152,50 +202,11 @@ __device__ inline void mix_tiles(const BulkArguments& p,
                                  const char* stage,
                                  const ColumnRange& range,
                                  std::int64_t token) {
-  constexpr int kGroups = attnres::kChunkColumns / kColumns;
   const int blocks = p.config.tokens * sums.query_blocks;
-  const int first_group = team.warp * kGroups + team.lane / 4;
-  for (int block = 0; block < blocks; block += 2) {
-    U* to[2];    // the first of a lane's two outputs of a block
-    int has[2];  // of the two
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int s = (block + half) % sums.query_blocks * attnres::kTileRows + team.lane % 4 * 2;
-      const std::int64_t t = token + (block + half) / sums.query_blocks;
-      has[half] = block + half < blocks ? p.S - s : 0;
-      to[half] = static_cast<U*>(p.out) + (s * p.tokens + t) * p.D +
-                 (range.first + first_group) * kColumns;
-    }
-    const std::int64_t plane = p.tokens * p.D;
-    const bool two = block + 1 < blocks;
-    // A warp's lanes leave together: the condition is that of its first.
-    for (int group = first_group; group - team.lane / 4 < range.count;
-         group += attnres::kTeamWarps * kGroups) {
-      const int column = min(group, range.count - 1) * 16;
-      attnres::ChunkSums mixed[2] = {};
-      for (int tile = 0; tile < sums.term_tiles; ++tile) {
-        const auto columns = attnres::ChunkColumns::load(
-            stage, p.config.row_bytes(), p.config.group_rows, tile, column, team.lane);
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          if (half == 0 || two)
-            attnres::add_weighted_rows<T>(columns, own.terms.tile(block + half, tile), team.lane,
-                                          mixed[half]);
-        }
-      }
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-#pragma unroll
-        for (int second = 0; second < 2; ++second) {
-          float x[kColumns];
-          attnres::take_columns<T>(mixed[half], second, x);
-          if (group < range.count && second < has[half])
-            attnres::store_group(to[half] + second * plane, 0, x);
-        }
-        to[half] += attnres::kTeamWarps * attnres::kChunkColumns;
-      }
-    }
-  }
+  int block = 0;
+  for (; block + 1 < blocks; block += 2)
+    mix_blocks<T, U, 2>(p, sums, team, own, stage, range, token, block);
+  if (block < blocks) mix_blocks<T, U, 1>(p, sums, team, own, stage, range, token, block);
 }
 
 /// The same on FMA pipes, any values: one query of one token after the other.

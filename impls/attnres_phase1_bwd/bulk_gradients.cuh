@@ -23,12 +23,13 @@ class WarpGradients {
   __device__ WarpGradients(
       const BulkArguments& p, const ColumnRange& range, const char* memory, int warp, int lane)
       : p_(p), memory_(memory), first_block_(warp * kBlocks), columns_(range.count) {
+    if constexpr (!kHoldsQueries) return;
     const char* rows = memory + p.memory.queries + first_block_ * kBlockBytes + right_byte(lane);
 #pragma unroll
-    for (int block = 0; block < kBlocks; ++block) {
+    for (int block = 0; block < kHeldBlocks; ++block) {
 #pragma unroll
       for (int u = 0; u < kUnits; ++u) {
-        const int s = 4 * u + lane % 4;
+        const int s = RightRows<kUnits>::row(u, lane % 4);
         queries_[block][u] = {};
         if (s < p.S && has_block(block))
           queries_[block][u] = RightColumns::at(rows + s * p.memory.pitch + block * kBlockBytes);
@@ -38,7 +39,13 @@ class WarpGradients {
 
   /// The gradients of token `token`, whose rows are at `stage`, with the weights of set `set`.
   __device__ __forceinline__ void find(const char* stage, int set, std::int64_t token) {
-    for (int first = 0; first < p_.N; first += kTileSources) find_tile(stage, set, token, first);
+    for (int first = 0; first < p_.N; first += kTileSources) {
+      if (first + 4 < p_.N) {
+        find_tile<2>(stage, set, token, first);
+      } else {
+        find_tile<1>(stage, set, token, first);
+      }
+    }
   }
 
   /// Writes the queries' gradient to split rows [S, 2, groups, 4], of which the CTA's columns begin at
@@ -65,24 +72,30 @@ class WarpGradients {
   using Places = WeightPlaces<kQueries>;
   static constexpr int kUnits = kQueries / 4;         // fours of queries, and products of a chain
   static constexpr int kHalves = (kQueries + 7) / 8;  // of a left operand's 16 rows of queries
-  static constexpr int kQuads = kTileSources / 4;
+  /// There are registers for up to eight queries; more are read from memory for every token.
+  static constexpr bool kHoldsQueries = kHalves == 1;
+  static constexpr int kHeldBlocks = kHoldsQueries ? kBlocks : 1;
   static_assert(sizeof(T) == 2, "rows are 16-bit");
 
   /// A lane's left operands of a tile.
+  template <int kQuads>
   struct Left {
     float sources[2 * kUnits];       // of the sources' gradients: weights, then logits' gradients
     float queries[kQuads][kHalves];  // of the queries', a quad of sources each
-    float norm;                      // what the norm of the lane's source gives back
+    // What its norm takes off the lane's source, where that is its row of the quad; else 0: with the
+    // sources as right operand, a diagonal matrix.
+    float norms[kQuads];
   };
 
   /// Where a lane finds and leaves the first block's part of a tile.
+  template <int kQuads>
   struct LanePlaces {
-    const char* own;  // its source: columns 8 t and up
-    int held;         // the same columns of what is added to, from `memory` on; or -1
-    char* to;         // the same of its gradient
+    int held;  // its source's part of what is added to, columns 8 t and up, from `memory` on; or -1
+    char* to;  // the same of its gradient
     const char* dout[kUnits];
+    int queries;  // bytes from a token's dout to the queries
     const char* quads[kQuads];
-    bool stores;
+    int blocks;  // whose columns 8 t and up exist, of a source that exists
   };
 
   /// There are registers for the terms of up to eight queries' coefficients: those of more are found again
@@ -101,41 +114,45 @@ class WarpGradients {
   /// The warp has a column of it.
   __device__ bool has_block(int block) const { return 4 * (first_block_ + block) < columns_; }
 
+  /// A tile of kQuads fours of sources.
+  template <int kQuads>
   __device__ __forceinline__ void find_tile(const char* stage,
                                             int set,
                                             std::int64_t token,
                                             int first) {
-    const int lane = sm80::lane_id();
-    const Left left = load_left(set, first, lane);
-    const LanePlaces places = find_places(stage, token, first, lane);
+    const int lane = sm80::lane_id() & 31;  // tells the compiler that it divides nothing negative
+    const auto places = find_places<kQuads>(stage, token, first, lane);
+    const auto left = load_left<kQuads>(set, first, lane);
 #pragma unroll
     for (int block = 0; block < kBlocks; ++block) {
       if (!has_block(block)) break;
-      add_queries(left, places, first + 4 < p_.N, block);
       float dv[8];
-      find_source(left, places, block, dv);
-      store_source(places, places.stores && group(block, lane) < columns_, block, dv);
+      multiply(left, places, block, dv);
+      store_source(places.held, places.to, block < places.blocks, block, dv);
     }
   }
 
   /// Rows behind the last are the last: their coefficients are 0.
-  __device__ __forceinline__ LanePlaces find_places(const char* stage,
-                                                    std::int64_t token,
-                                                    int first,
-                                                    int lane) const {
+  template <int kQuads>
+  __device__ __forceinline__ LanePlaces<kQuads> find_places(const char* stage,
+                                                            std::int64_t token,
+                                                            int first,
+                                                            int lane) const {
     const int g = lane / 4;
     const int t = lane % 4;
     const int pitch = p_.memory.pitch;
     const int source = min(first + g, p_.N - 1);
     const char* rows = stage + first_block_ * kBlockBytes;
-    LanePlaces places;
-    places.own = rows + source * pitch + 16 * t;
+    LanePlaces<kQuads> places;
 #pragma unroll
     for (int u = 0; u < kUnits; ++u)
-      places.dout[u] = rows + (p_.N + min(4 * u + t, p_.S - 1)) * pitch + right_byte(lane);
+      places.dout[u] =
+          rows + (p_.N + min(RightRows<kUnits>::row(u, t), p_.S - 1)) * pitch + right_byte(lane);
+    places.queries = static_cast<int>(memory_ - stage) + p_.memory.queries - p_.N * pitch;
 #pragma unroll
     for (int q = 0; q < kQuads; ++q)
-      places.quads[q] = rows + min(first + 4 * q + t, p_.N - 1) * pitch + right_byte(lane);
+      places.quads[q] =
+          rows + min(first + RightRows<kQuads>::row(q, t), p_.N - 1) * pitch + right_byte(lane);
     const SourceOutput output =
         reinterpret_cast<const SourceOutput*>(memory_ + p_.memory.outputs)[source];
     const int size = p_.dv.dtype == DType::kF32 ? 4 : 2;
@@ -143,24 +160,25 @@ class WarpGradients {
     places.to = static_cast<char*>(output.row) + (token * p_.dv.stride + column) * size;
     places.held =
         output.held < 0 ? -1 : static_cast<int>(stage - memory_) + output.held + column * size;
-    places.stores = first + g < p_.N;
+    places.blocks = first + g < p_.N ? (columns_ - group(0, lane) + 3) / 4 : 0;
     return places;
   }
 
   /// The weights of a set, as operands.
-  __device__ __forceinline__ Left load_left(int set, int first, int lane) const {
+  template <int kQuads>
+  __device__ __forceinline__ Left<kQuads> load_left(int set, int first, int lane) const {
     const int g = lane / 4;
     const int t = lane % 4;
     const float* weights = reinterpret_cast<const float*>(memory_ + p_.memory.weights) +
                            set * p_.memory.padded * Places::kSourceFloats;
     const int source = min(first + g, p_.N - 1);
-    Left left;
-    attnres::load_together(weights + Places::weight(source, t), left.sources);  // queries t mod 4
+    Left<kQuads> left;
+    attnres::load_together(weights + Places::lane(source, t), left.sources);
 #pragma unroll
     for (int q = 0; q < kQuads; ++q) {
       // Weights of sources behind the last are 0 up to the next four; queries behind the last get what
       // nobody asks for.
-      const int n = min(first + 4 * q + t, p_.memory.padded - 1);
+      const int n = min(first + RightRows<kQuads>::row(q, t), p_.memory.padded - 1);
 #pragma unroll
       for (int half = 0; half < kHalves; ++half) {
         const int s = min(g + 8 * half, kQueries - 1);
@@ -170,37 +188,56 @@ class WarpGradients {
     const int passes = p_.lanes.passes(p_.S);
     const float* norms = reinterpret_cast<const float*>(memory_ + p_.memory.norms) +
                          set * passes * p_.memory.padded + source;
-    left.norm = norms[0];
+    float norm = norms[0];
 #pragma unroll 1
-    for (int pass = 1; pass < passes; ++pass) left.norm += norms[pass * p_.memory.padded];
+    for (int pass = 1; pass < passes; ++pass) norm += norms[pass * p_.memory.padded];
+#pragma unroll
+    for (int q = 0; q < kQuads; ++q)
+      left.norms[q] = g == RightRows<kQuads>::row(q, t) ? -norm : 0.0f;
     return left;
   }
 
-  /// What dout, queries and the source itself give the lane's source: two products at a time.
-  __device__ __forceinline__ void find_source(const Left& left,
-                                              const LanePlaces& places,
-                                              int block,
-                                              float (&dv)[8]) {
-    RightColumns dout[kUnits];
+  /// Adds what the tile's sources give the queries' gradient in a block, and finds what dout, queries
+  /// and the source itself give the lane's source there: two products at a time, each a short chain,
+  /// then ordinary additions.
+  template <int kQuads>
+  __device__ __forceinline__ void multiply(const Left<kQuads>& left,
+                                           const LanePlaces<kQuads>& places,
+                                           int block,
+                                           float (&dv)[8]) {
+    RightColumns sources[kQuads];
 #pragma unroll
-    for (int u = 0; u < kUnits; ++u) {
-      if constexpr (kHalves == 1) dout[u] = RightColumns::at(places.dout[u] + block * kBlockBytes);
-      // Else the compiler keeps them in fp32 over all tokens, for which there are no registers.
-      queries_[block][u].make_opaque();
+    for (int q = 0; q < kQuads; ++q)
+      sources[q] = RightColumns::at(places.quads[q] + block * kBlockBytes);
+    RightColumns dout[kUnits];
+    if constexpr (kHoldsQueries) {
+#pragma unroll
+      for (int u = 0; u < kUnits; ++u) {
+        dout[u] = RightColumns::at(places.dout[u] + block * kBlockBytes);
+        // Else the compiler keeps them in fp32 over all tokens, for which there are no registers.
+        queries_[block][u].make_opaque();
+      }
     }
-    float x[8];
-    unpack_vector<T>(load(places.own + block * kBlockBytes), x);
 #pragma unroll
     for (int first = 0; first < kBlockProducts; first += 2) {
       std::uint32_t rows[2 * kUnits];  // fours of dout, then of queries
 #pragma unroll
       for (int u = 0; u < kUnits; ++u) {
-        const char* from = places.dout[u] + block * kBlockBytes + 2 * first;
-        rows[u] =
-            kHalves == 1 ? dout[u].words[first / 2] : *reinterpret_cast<const std::uint32_t*>(from);
-        rows[kUnits + u] = queries_[block][u].words[first / 2];
+        if constexpr (kHoldsQueries) {
+          rows[u] = dout[u].words[first / 2];
+          rows[kUnits + u] = queries_[block][u].words[first / 2];
+        } else {
+          const char* from = places.dout[u] + block * kBlockBytes + 2 * first;
+          rows[u] = *reinterpret_cast<const std::uint32_t*>(from);
+          rows[kUnits + u] = *reinterpret_cast<const std::uint32_t*>(from + places.queries);
+        }
       }
       float sums[2][4] = {};
+      float products[2][4] = {};
+      std::uint32_t words[kQuads];
+#pragma unroll
+      for (int q = 0; q < kQuads; ++q) words[q] = sources[q].words[first / 2];
+      multiply_sources(left, words, sums, products);
 #pragma unroll
       for (int i = 0; i < kUnits; ++i) {
         const Terms even = Terms::of(scarce(left.sources[2 * i]));
@@ -213,81 +250,92 @@ class WarpGradients {
 #pragma unroll
       for (int j = 0; j < 2; ++j) {
         const int at = first + j;
-        dv[at] = sums[j][0] + sums[j][2] - left.norm * x[at];
-        dv[4 + at] = sums[j][1] + sums[j][3] - left.norm * x[4 + at];
+        dv[at] = sums[j][0] + sums[j][2];
+        dv[4 + at] = sums[j][1] + sums[j][3];
+        if constexpr (kHalves == 1) {
+          gradients_[block][0][at] += products[j][0] + products[j][2];
+          gradients_[block][0][4 + at] += products[j][1] + products[j][3];
+        } else {
+#pragma unroll
+          for (int half = 0; half < kHalves; ++half) {
+            gradients_[block][half][at] += products[j][2 * half];
+            gradients_[block][half][4 + at] += products[j][2 * half + 1];
+          }
+        }
       }
     }
   }
 
-  /// What the tile's sources give the queries' gradient: a chain of two quads' products, then additions.
-  __device__ __forceinline__ void add_queries(const Left& left,
-                                              const LanePlaces& places,
-                                              bool two_quads,
-                                              int block) {
-    float sums[kBlockProducts][4] = {};
-    const auto add_quad = [&](int q) {
-      const RightColumns row = RightColumns::at(places.quads[q] + block * kBlockBytes);
-      if constexpr (kHalves == 1) {  // rows: both terms of eight queries
-        const Terms terms = Terms::of(left.queries[q][0]);
+  /// The products with the tile's sources, of which `words` are a part: what their norms take off them,
+  /// and what they give the queries' gradient: of up to eight queries both terms at a time, as of the
+  /// norms, of more one after the other.
+  template <int kQuads>
+  __device__ static __forceinline__ void multiply_sources(const Left<kQuads>& left,
+                                                          const std::uint32_t (&words)[kQuads],
+                                                          float (&sums)[2][4],
+                                                          float (&products)[2][4]) {
+    std::uint32_t norms[2 * kQuads];
+    std::uint32_t queries[kHalves][2 * kQuads];
 #pragma unroll
-        for (int j = 0; j < kBlockProducts; ++j)
-          sm80::mma_m16n8k4_tf32(sums[j], {terms.high, terms.low},
-                                 element<T>(row.words[j / 2], j % 2));
-      } else {  // sixteen queries, one term after the other
-        const Terms lower = Terms::of(scarce(left.queries[q][0]));
-        const Terms upper = Terms::of(scarce(left.queries[q][kHalves - 1]));
-#pragma unroll
-        for (int j = 0; j < kBlockProducts; ++j) {
-          const std::uint32_t right = element<T>(row.words[j / 2], j % 2);
-          sm80::mma_m16n8k4_tf32(sums[j], {lower.high, upper.high}, right);
-          sm80::mma_m16n8k4_tf32(sums[j], {lower.low, upper.low}, right);
-        }
-      }
-    };
-    add_quad(0);
-    if (two_quads) add_quad(1);
-#pragma unroll
-    for (int j = 0; j < kBlockProducts; ++j) {
+    for (int q = 0; q < kQuads; ++q) {
+      const Terms norm = Terms::of(scarce(left.norms[q]));
+      const Terms lower = Terms::of(scarce(left.queries[q][0]));
+      norms[2 * q] = norm.high, norms[2 * q + 1] = norm.low;
+      queries[0][2 * q] = lower.high;
       if constexpr (kHalves == 1) {
-        gradients_[block][0][j] += sums[j][0] + sums[j][2];
-        gradients_[block][0][4 + j] += sums[j][1] + sums[j][3];
+        queries[0][2 * q + 1] = lower.low;
       } else {
-#pragma unroll
-        for (int half = 0; half < kHalves; ++half) {
-          gradients_[block][half][j] += sums[j][2 * half];
-          gradients_[block][half][4 + j] += sums[j][2 * half + 1];
-        }
+        const Terms upper = Terms::of(scarce(left.queries[q][1]));
+        queries[0][2 * q + 1] = upper.high;
+        queries[1][2 * q] = lower.low, queries[1][2 * q + 1] = upper.low;
       }
     }
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      std::uint32_t right[kQuads];
+#pragma unroll
+      for (int q = 0; q < kQuads; ++q) right[q] = element<T>(words[q], j);
+      multiply_terms(sums[j], norms, right);
+#pragma unroll
+      for (int half = 0; half < kHalves; ++half) multiply_terms(products[j], queries[half], right);
+    }
+  }
+  __device__ static void multiply_terms(float (&sums)[4],
+                                        const std::uint32_t (&left)[2],
+                                        const std::uint32_t (&right)[1]) {
+    sm80::mma_m16n8k4_tf32(sums, left, right[0]);
+  }
+  __device__ static void multiply_terms(float (&sums)[4],
+                                        const std::uint32_t (&left)[4],
+                                        const std::uint32_t (&right)[2]) {
+    sm80::mma_m16n8k8_tf32(sums, left, right[0], right[1]);
   }
 
   /// Adds what the source's plane holds, and writes what `exists`.
-  __device__ __forceinline__ void store_source(const LanePlaces& places,
-                                               bool exists,
-                                               int block,
-                                               float (&dv)[8]) const {
+  __device__ __forceinline__ void store_source(
+      int held_byte, char* first, bool exists, int block, float (&dv)[8]) const {
     if (p_.dv.dtype == DType::kF32) {
       constexpr int kBytes = 4 * kBlockColumns;
-      if (places.held >= 0) {
-        const auto* held = reinterpret_cast<const float4*>(memory_ + places.held + block * kBytes);
+      if (held_byte >= 0) {
+        const auto* held = reinterpret_cast<const float4*>(memory_ + held_byte + block * kBytes);
         const float4 low = held[0];
         const float4 high = held[1];
         dv[0] += low.x, dv[1] += low.y, dv[2] += low.z, dv[3] += low.w;
         dv[4] += high.x, dv[5] += high.y, dv[6] += high.z, dv[7] += high.w;
       }
       if (!exists) return;
-      auto* to = reinterpret_cast<float*>(places.to + block * kBytes);
+      auto* to = reinterpret_cast<float*>(first + block * kBytes);
       store_four(to, dv[0], dv[1], dv[2], dv[3]);
       store_four(to + 4, dv[4], dv[5], dv[6], dv[7]);
     } else {
-      if (places.held >= 0) {
+      if (held_byte >= 0) {
         float held[8];
-        unpack_vector<T>(load(memory_ + places.held + block * kBlockBytes), held);
+        unpack_vector<T>(load(memory_ + held_byte + block * kBlockBytes), held);
 #pragma unroll
         for (int i = 0; i < 8; ++i) dv[i] += held[i];
       }
       const uint4 packed = pack_vector<T>(dv);
-      if (exists) __stcs(reinterpret_cast<uint4*>(places.to + block * kBlockBytes), packed);
+      if (exists) __stcs(reinterpret_cast<uint4*>(first + block * kBlockBytes), packed);
     }
   }
 
@@ -295,7 +343,7 @@ class WarpGradients {
   const char* memory_;
   int first_block_;
   int columns_;  // groups of eight, of the CTA
-  RightColumns queries_[kBlocks][kUnits];
+  RightColumns queries_[kHeldBlocks][kUnits];
   float gradients_[kBlocks][kHalves][8] = {};
 };
 

@@ -30,7 +30,6 @@ static_assert(4 * kGradientRegisters + kOtherWarps * kOtherRegisters <=
 struct Work {
   ColumnRange range;
   ClusterTokens tokens;
-  int count;  // of tokens
   Barriers barriers;
 };
 
@@ -41,7 +40,7 @@ __device__ inline void copy_tokens(const BulkArguments& p,
                                    char* memory,
                                    int lane) {
   RingCursor cursor;
-  for (int i = p.stages; i < work.count; ++i) {
+  for (int i = p.stages; work.tokens.has(i); ++i) {
     // The warps of gradients have left the stage.
     sm90::mbarrier_wait_warp(work.barriers.free(cursor.stage), cursor.phase);
     copy_token<T>(p, work.range, memory, work.barriers, lane, work.tokens.token(i), cursor.stage);
@@ -67,17 +66,20 @@ __device__ inline void find_weights(const BulkArguments& p,
 /// The role of kProductWarps warps: a token's products, each its share of the columns, then its weights,
 /// each its share of the passes.
 template <class T, int kQueries>
-__device__ inline void find_all_weights(
-    const BulkArguments& p, const Work& work, char* memory, int warp, int lane) {
+__device__ inline void find_all_weights(const BulkArguments& p,
+                                        const Work& work,
+                                        char* memory,
+                                        int warp) {
   constexpr int kName = 1;  // of a barrier of the warps of this role
   constexpr int kThreads = 32 * kProductWarps;
   const int steps = (work.range.count * 8 + kBlockColumns - 1) / kBlockColumns;
-  const attnres::StepRange own = attnres::steps_of(steps, warp, kProductWarps);
+  const StepShare own = StepShare::of(steps, p.N, p.lanes.passes(p.S), warp);
   const std::uint32_t queries = sm90::shared_address(memory + p.memory.queries);
   auto* sums = reinterpret_cast<float*>(memory + p.memory.sums + warp * p.memory.warp_sums);
   RingCursor cursor;
   RingCursor freed;  // of the token two before
-  for (int i = 0; i < work.count; ++i) {
+  for (int i = 0; work.tokens.has(i); ++i) {
+    const int lane = sm80::lane_id();  // anew: what comes of it is not kept across the products
     const std::int64_t token = work.tokens.token(i);
     // Loaded first, so that it arrives during the products.
     const float dlse = WeightPass<kQueries, 1>(p, memory, warp, lane).load_dlse(token);
@@ -114,7 +116,7 @@ __device__ inline void find_gradients(
   WarpGradients<T, kQueries, kBlocks> gradients(p, work.range, memory, warp, lane);
   RingCursor cursor;
 #pragma unroll 1
-  for (int i = 0; i < work.count; ++i) {
+  for (int i = 0; work.tokens.has(i); ++i) {
     // The token's weights are there, and so are its rows, since products came of them; the wait for
     // these is what makes the copies visible.
     sm90::mbarrier_wait(work.barriers.ready(i % 2), static_cast<std::uint32_t>(i / 2 % 2));
@@ -135,11 +137,9 @@ __global__ void __launch_bounds__(32 * kSmWarps, 1)
   const auto thread = static_cast<int>(threadIdx.x);
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0);
   const auto rank = static_cast<int>(sm90::cluster_rank());
-  Work work{.range = columns_of(p, rank),
-            .tokens = ClusterTokens::of(blockIdx.x, gridDim.x, p.ranks_log2),
-            .count = 0,
-            .barriers = Barriers::of(p, memory)};
-  work.count = work.tokens.count(p.tokens);
+  const Work work{.range = columns_of(p, rank),
+                  .tokens = ClusterTokens::of(p.tokens, blockIdx.x, gridDim.x, p.ranks_log2),
+                  .barriers = Barriers::of(p, memory)};
   const int active = active_warps(work.range.count, kBlocks);
   if (thread == 0) init_barriers(p, work.barriers, active);
   fill_rest<T>(p, work.range, memory, 2 * p.memory.padded * 2 * kQueries, thread,
@@ -147,7 +147,7 @@ __global__ void __launch_bounds__(32 * kSmWarps, 1)
   __syncthreads();         // all threads: barriers, queries and zeros are there
   sm90::cluster_arrive();  // all CTAs: barriers of the exchange are initialised
   if (warp == p.warps + kProductWarps) {
-    for (int i = 0; i < min(p.stages, work.count); ++i)
+    for (int i = 0; i < p.stages && work.tokens.has(i); ++i)
       copy_token<T>(p, work.range, memory, work.barriers, sm80::lane_id(), work.tokens.token(i), i);
   }
   sm90::cluster_wait();
@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(32 * kSmWarps, 1)
     if (warp == p.warps + kProductWarps) {
       copy_tokens<T>(p, work, memory, sm80::lane_id());
     } else {
-      find_all_weights<T, kQueries>(p, work, memory, warp - p.warps, sm80::lane_id());
+      find_all_weights<T, kQueries>(p, work, memory, warp - p.warps);
     }
   } else {
     sm90::take_registers<kGradientRegisters>();

@@ -2,6 +2,7 @@
 // alone.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -33,6 +34,29 @@ struct WeightLanes {
   }
   constexpr int queries() const { return 32 >> width_log2; }
   constexpr int passes(int S) const { return (S + queries() - 1) >> (5 - width_log2); }
+};
+
+/// The steps of the products, of a block's columns each, that a warp of kProductWarps takes.
+struct StepShare {
+  int first, count;
+
+  /// Whole groups of steps but for a row's last. Warps below `passes` also have a pass of the weights and
+  /// therefore fewer, of up to eight sources by two groups: a pass is two and a half by its instructions,
+  /// which are dependent; of more sources a group takes as much longer.
+  static constexpr StepShare of(int steps, int sources, int passes, int warp) {
+    constexpr int kGroupSteps = 4;
+    constexpr int kPassGroups = 2;
+    const int fewer = kPassGroups / ((sources + 7) / 8);
+    const int groups = (steps + kGroupSteps - 1) / kGroupSteps;
+    // Not by std::min: device code has no constant that it could refer to.
+    const int burdened = passes < kProductWarps ? passes : kProductWarps;
+    const int all = groups + fewer * burdened;
+    const auto before = [&](int w) {  // steps of the warps before w
+      const int even = w * all / kProductWarps;
+      return std::min(steps, kGroupSteps * std::max(0, even - fewer * std::min(w, passes)));
+    };
+    return {before(warp), before(warp + 1) - before(warp)};
+  }
 };
 
 /// Sums of a pass that a cluster's CTAs exchange: three of every lane's first and second source.

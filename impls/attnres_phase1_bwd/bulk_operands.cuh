@@ -1,6 +1,6 @@
 // Operands of gradients on tensor cores: products of tf32. 16-bit elements are exact in it; coefficients are
-// two terms of 11 bits, the high one in rows 0 to 7 of a left operand and the low one in rows 8 to 15:
-// together they are exact to 2^-21.
+// two terms of 11 bits, together exact to 2^-21: the high one in rows 0 to 7 of a left operand and the low
+// one in rows 8 to 15, or, where all rows are wanted, one in a product after the other.
 //
 // A product's eight columns are not neighbours: of a block of 32, product j has in its column g the block's
 // column 4 g + j. A lane (g = lane / 4, t = lane mod 4) then finds its part of the right operands of all
@@ -29,6 +29,22 @@ struct Terms {
     const std::uint32_t high = (__float_as_uint(x) + 0x1000u) & kKept;
     return {high, __float_as_uint(x - __uint_as_float(high)) & kKept};
   }
+};
+
+/// Which rows lanes t = 0 to 3 read as right operands: kUnits units of four rows, of which two at a time
+/// have rows 2 t and 2 t + 1 of eight. Rows lie an odd number of 16 bytes apart: of every second one, 32
+/// bytes of each meet no bank twice.
+template <int kUnits>
+struct RightRows {
+  __device__ static constexpr bool paired(int unit) { return unit / 2 * 2 + 1 < kUnits; }
+  __device__ static constexpr int row(int unit, int t) {
+    return paired(unit) ? unit / 2 * 8 + 2 * t + unit % 2 : 4 * unit + t;
+  }
+  /// The other way round.
+  __device__ static constexpr int unit(int row) {
+    return paired(row / 4) ? row / 8 * 2 + row % 2 : row / 4;
+  }
+  __device__ static constexpr int lane(int row) { return paired(row / 4) ? row % 8 / 2 : row % 4; }
 };
 
 /// The byte of a row's block at which a lane's part of the right operands begins.

@@ -20,19 +20,21 @@ __device__ inline ColumnRange columns_of(const BulkArguments& p, int rank) {
   return {first, ((rank + 1) * groups >> p.ranks_log2) - first};
 }
 
-/// The tokens of a cluster: every clusters-th one.
+/// The tokens of a cluster: every clusters-th one of the problem's.
 struct ClusterTokens {
+  std::int64_t all;
   int cluster, clusters;
 
-  __device__ static ClusterTokens of(unsigned cta, unsigned ctas, int ranks_log2) {
-    return {static_cast<int>(cta >> ranks_log2), static_cast<int>(ctas >> ranks_log2)};
-  }
-  __device__ int count(std::int64_t all) const {
-    return static_cast<int>((all - cluster + clusters - 1) / clusters);
+  __device__ static ClusterTokens of(std::int64_t all,
+                                     unsigned cta,
+                                     unsigned ctas,
+                                     int ranks_log2) {
+    return {all, static_cast<int>(cta >> ranks_log2), static_cast<int>(ctas >> ranks_log2)};
   }
   __device__ std::int64_t token(int i) const {
     return cluster + static_cast<std::int64_t>(i) * clusters;
   }
+  __device__ bool has(int i) const { return token(i) < all; }
 };
 
 /// The barriers of a CTA. Whoever waits at one waits for each of its phases, in order, and none is two

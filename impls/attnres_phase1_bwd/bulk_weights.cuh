@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "impls/attnres/rank_exchange.cuh"
+#include "impls/attnres_phase1_bwd/bulk_operands.cuh"
 #include "impls/attnres_phase1_bwd/bulk_ring.cuh"
 #include "impls/common/warp_reduce.cuh"
 
@@ -19,15 +20,17 @@ __device__ inline float over_lanes(float value, int from, int to, Combine combin
   return value;
 }
 
-/// Where the weights of a pair lie: [padded, 4, 2, queries / 4] floats of a set, of source n and query s
-/// its weight at (n, s mod 4, 0, s / 4) and its logit's gradient times r at (n, s mod 4, 1, s / 4).
+/// Where the weights of a pair lie: [padded, 4, 2, queries / 4] floats of a set, of source n and the query
+/// that is row u of lanes t (RightRows) its weight at (n, t, 0, u) and its logit's gradient times r at
+/// (n, t, 1, u).
 template <int kQueries>
 struct WeightPlaces {
   static constexpr int kUnits = kQueries / 4;
   static constexpr int kSourceFloats = 2 * kQueries;
 
+  __device__ static constexpr int lane(int n, int t) { return n * kSourceFloats + 2 * kUnits * t; }
   __device__ static constexpr int weight(int n, int s) {
-    return n * kSourceFloats + s % 4 * 2 * kUnits + s / 4;
+    return lane(n, RightRows<kUnits>::lane(s)) + RightRows<kUnits>::unit(s);
   }
   __device__ static constexpr int gradient(int n, int s) { return weight(n, s) + kUnits; }
 };
@@ -124,13 +127,16 @@ class WeightPass {
         sums[i / kRounds][i % kRounds] = add_warps(i / kRounds, lane_, i % kRounds);
       return;
     }
+    // Else what the loops over ranks need is found before the loop over tokens, in registers of all layouts.
+    int ranks = p_.ranks;
+    asm volatile("" : "+r"(ranks));
     // The barriers of the exchange are the last ones.
     auto* barriers =
         reinterpret_cast<std::uint64_t*>(memory_ + p_.memory.barriers) + 2 * p_.stages + 2;
     float* slots =
-        reinterpret_cast<float*>(memory_ + p_.memory.exchange) + pass_ * 2 * p_.ranks * kPassSums;
+        reinterpret_cast<float*>(memory_ + p_.memory.exchange) + pass_ * 2 * ranks * kPassSums;
     const attnres::RankExchange exchange(
-        slots, *reinterpret_cast<std::uint64_t(*)[2]>(barriers + 2 * pass_), p_.ranks, 3 * kLanes,
+        slots, *reinterpret_cast<std::uint64_t(*)[2]>(barriers + 2 * pass_), ranks, 3 * kLanes,
         number);
     exchange.send({.index = 0, .warps = 1, .warp = 0, .lane = lane_, .thread = lane_},
                   [&](int i) { return add_warps(i / kLanes, i % 32, i % kLanes / 32); });
