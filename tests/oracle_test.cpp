@@ -328,6 +328,20 @@ TEST(Tolerance, RoundedWeightsMustBeDeclared) {
   }
 }
 
+TEST(Tolerance, EqualWeightsRoundAlike) {
+  HostCase c({.M = 131, .N = 103, .D = 64, .dtype = DType::kF16, .scale = 0});
+  const auto reference = c.oracle();
+  std::uint32_t stored = 0;
+  store_element(&stored, DType::kF16, 0, 1.0f / 103);
+  const double error = std::abs(131 * load_element(&stored, DType::kF16, 0) - 131.0 / 103);
+  const auto allowed = [&](NumericsClass declared) {
+    return ColReduce::tolerance(c.problem, reference, 0, declared);
+  };
+  EXPECT_GT(error, allowed(NumericsClass::kHalfWeights));  // as of roundings that average out
+  EXPECT_LE(error, allowed(NumericsClass::kStored));
+  EXPECT_GT(2 * error, allowed(NumericsClass::kStored));
+}
+
 TEST(Oracle, RandomProblemsAgreeWithTheDirectFormula) {
   const Suite<Problem> suite = random_suite();
   for (std::size_t i = 0; i < 5000; i += 7) {

@@ -206,12 +206,15 @@ const void* BlockRunner::later_read(std::int64_t n, std::int64_t i, const Partia
   return h;
 }
 
-/// Stores the sum of block n, unless the next read does.
+/// Stores the sum of block n, unless the next read does: a mix, and one that no backward computes again, from
+/// the sum alone, in another kernel and other bits.
 void BlockRunner::close_block(std::int64_t n, const PartialSum& sum) {
   last_ = {.partial = block(n)};
+  const bool mixed_once =
+      n == config_.network.blocks() || (config_.one_shot(n + 1) && !config_.gradient);
   if (!sum.update) {
     calls_.copy_plane(plane(memory_.blocks, n - 1), sum.partial);
-  } else if (n < config_.network.blocks() && !config_.one_shot(n + 1)) {
+  } else if (!mixed_once) {
     calls_.add(sum.sum, sum.partial, sum.update);
   } else {
     last_ = sum;

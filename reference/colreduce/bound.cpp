@@ -169,8 +169,9 @@ double ColReduce::tolerance(const Problem& p,
   }
   if (numerics == NumericsClass::kStored && p.dtype != DType::kF32) {
     const double roundoff = unit_roundoff(p.dtype);
-    bound += roundoff * (reference.stored[index] + kWalk * std::sqrt(reference.square[index])) +
-             terms * half_subnormal(p.dtype);
+    // At scale 0 all weights of a row are one number, and so are their roundings: no walk.
+    const double walk = p.scale == 0 ? sum : kWalk * std::sqrt(reference.square[index]);
+    bound += roundoff * (reference.stored[index] + walk) + terms * half_subnormal(p.dtype);
   }
   return output + bound / counted->divisor;
 }
