@@ -85,15 +85,26 @@ struct ChunkColumns {
 /// and the next.
 using ChunkSums = float[kChunkProducts][4];
 
-/// Adds a tile's rows times a block's weights, the small terms first.
+/// A lane's part of a tile's weights for a block, the small terms first.
+struct LaneTerms {
+  std::uint32_t word[kWeightTerms];
+
+  __device__ static LaneTerms load(const std::uint32_t* tile, int lane) {
+    LaneTerms terms;
+#pragma unroll
+    for (int i = 0; i < kWeightTerms; ++i)
+      terms.word[i] = tile[32 * (kWeightTerms - 1 - i) + lane];
+    return terms;
+  }
+};
+
+/// Adds a tile's rows times a block's weights.
 template <class T>
 __device__ inline void add_weighted_rows(const ChunkColumns& columns,
-                                         const std::uint32_t* terms,
-                                         int lane,
+                                         const LaneTerms& terms,
                                          ChunkSums& sums) {
 #pragma unroll
-  for (int term = kWeightTerms - 1; term >= 0; --term) {
-    const std::uint32_t weights = terms[32 * term + lane];
+  for (const std::uint32_t weights : terms.word) {
 #pragma unroll
     for (int j = 0; j < kChunkProducts; ++j)
       sm80::mma_m16n8k8<T>(sums[j], columns.word[j], weights);

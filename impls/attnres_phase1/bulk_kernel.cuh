@@ -22,7 +22,6 @@ using attnres::Team;
 using attnres::TokenGroups;
 
 constexpr int kThreads = 32 * attnres::kTeamWarps * attnres::kBulkTeams;
-constexpr int kSoftmaxLanes = 4;
 
 /// What a team works in, behind the stages.
 struct TeamMemory {
@@ -91,8 +90,9 @@ __device__ inline void add_totals(const BulkArguments& p,
   team.sync();  // the team's warps: totals and r are there; the warps' products may be written again
 }
 
-/// The weights of every token and query of a group, and their lse. Ends with a barrier of the team.
-template <class T>
+/// The weights of every token and query of a group, and their lse, by kLanes lanes each. Ends with a barrier
+/// of the team.
+template <class T, int kLanes>
 __device__ inline void find_weights(const BulkArguments& p,
                                     const BulkSums& sums,
                                     const Team& team,
@@ -100,30 +100,30 @@ __device__ inline void find_weights(const BulkArguments& p,
                                     std::int64_t token,
                                     int tokens,
                                     bool stores) {
-  const int lanes = tokens * p.S * kSoftmaxLanes;
+  const int lanes = tokens * p.S * kLanes;
   for (int warp_first = team.warp * 32; warp_first < lanes; warp_first += team.threads()) {
-    const int pair = (warp_first + team.lane) / kSoftmaxLanes;
-    const int part = team.lane % kSoftmaxLanes;
+    const int pair = (warp_first + team.lane) / kLanes;
+    const int part = team.lane % kLanes;
     const bool exists = pair < tokens * p.S;
     const int t = exists ? pair / p.S : 0;
     const int s = exists ? pair % p.S : 0;
     const float* r = own.totals + p.S * sums.pitch + t * p.N;
     float* weights = own.weights + t * p.N * sums.weight_pitch + s;
-    const float lse = attnres::depth_softmax_lanes<kSoftmaxLanes>(
+    const float lse = attnres::depth_softmax_lanes<kLanes>(
         exists ? p.N : 0, part, own.totals + s * sums.pitch + t * p.N, r, weights,
         sums.weight_pitch);
     const int output = t * sums.query_blocks * attnres::kTileRows + s;
     bool splits = true;
-    for (int n = part; exists && n < p.N; n += kSoftmaxLanes) {
+    for (int n = part; exists && n < p.N; n += kLanes) {
       const float weight = weights[n * sums.weight_pitch];
       own.terms.put<T>(output, t * p.N + n, weight);
       // r is neither 0 nor NaN: the row is finite.
       splits &= r[n] > 0 && (weight == 0 || !(weight < attnres::kLeastWeight<T>));
     }
     const unsigned votes =
-        __ballot_sync(0xffffffffu, splits) >> team.lane / kSoftmaxLanes * kSoftmaxLanes;
+        __ballot_sync(0xffffffffu, splits) >> team.lane / kLanes * kLanes;
     if (exists && part == 0) {
-      own.splits[pair] = votes % (1u << kSoftmaxLanes) == (1u << kSoftmaxLanes) - 1;
+      own.splits[pair] = votes % (1u << kLanes) == (1u << kLanes) - 1;
       if (stores) p.lse[s * p.tokens + token + t] = lse;
     }
   }
@@ -142,9 +142,48 @@ __device__ inline bool may_split(const BulkArguments& p,
   return __all_sync(0xffffffffu, splits) != 0;
 }
 
-/// The mixed rows of kBlocks blocks of outputs from `block` on, of a group, on tensor cores; warps take
-/// chunks of columns in turn.
+/// What a lane writes of kBlocks blocks of outputs: two outputs of each, eight columns of every chunk that its
+/// warp takes.
 template <class T, class U, int kBlocks>
+struct BlockOutputs {
+  U* to[kBlocks];    // the first of the two
+  int has[kBlocks];  // of the two
+  std::int64_t plane;
+
+  __device__ BlockOutputs(const BulkArguments& p,
+                          const BulkSums& sums,
+                          const Team& team,
+                          std::int64_t token,
+                          int block,
+                          int first_group)
+      : to{}, has{}, plane(p.tokens * p.D) {
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) {
+      const int s = (block + i) % sums.query_blocks * attnres::kTileRows + team.lane % 4 * 2;
+      const std::int64_t t = token + (block + i) / sums.query_blocks;
+      has[i] = p.S - s;
+      to[i] = static_cast<U*>(p.out) + (s * p.tokens + t) * p.D + first_group * kColumns;
+    }
+  }
+  /// Stores a chunk, if the lane has columns of it, and goes on to the warp's next.
+  __device__ void store(const attnres::ChunkSums (&mixed)[kBlocks], bool exists) {
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) {
+#pragma unroll
+      for (int second = 0; second < 2; ++second) {
+        float x[kColumns];
+        attnres::take_columns<T>(mixed[i], second, x);
+        if (exists && second < has[i]) attnres::store_group(to[i] + second * plane, 0, x);
+      }
+      to[i] += attnres::kTeamWarps * attnres::kChunkColumns;
+    }
+  }
+};
+
+/// The mixed rows of kBlocks blocks of outputs from `block` on, of a group of kTiles tiles of rows (0: any
+/// number), on tensor cores; warps take chunks of columns in turn. Of few tiles the weights stay in
+/// registers, and a chunk's columns come while the one before is mixed.
+template <class T, class U, int kBlocks, int kTiles>
 __device__ inline void mix_blocks(const BulkArguments& p,
                                   const BulkSums& sums,
                                   const Team& team,
@@ -154,47 +193,48 @@ __device__ inline void mix_blocks(const BulkArguments& p,
                                   std::int64_t token,
                                   int block) {
   constexpr int kGroups = attnres::kChunkColumns / kColumns;
+  constexpr int kHeld = std::max(1, kTiles);
   const int first_group = team.warp * kGroups + team.lane / 4;
-  const std::int64_t plane = p.tokens * p.D;
-  U* to[kBlocks];    // the first of a lane's two outputs of a block
-  int has[kBlocks];  // of the two
+  BlockOutputs<T, U, kBlocks> outputs(p, sums, team, token, block, range.first + first_group);
+  const auto load = [&](int tile, int group) {
+    return attnres::ChunkColumns::load(stage, p.config.row_bytes(), p.config.group_rows, tile,
+                                       min(group, range.count - 1) * 16, team.lane);
+  };
+  const auto terms = [&](int i, int tile) {
+    return attnres::LaneTerms::load(own.terms.tile(block + i, tile), team.lane);
+  };
+  attnres::LaneTerms held[kBlocks][kHeld];
+  attnres::ChunkColumns next[kHeld];
 #pragma unroll
-  for (int i = 0; i < kBlocks; ++i) {
-    const int s = (block + i) % sums.query_blocks * attnres::kTileRows + team.lane % 4 * 2;
-    const std::int64_t t = token + (block + i) / sums.query_blocks;
-    has[i] = p.S - s;
-    to[i] =
-        static_cast<U*>(p.out) + (s * p.tokens + t) * p.D + (range.first + first_group) * kColumns;
+  for (int tile = 0; tile < kTiles; ++tile) {
+    next[tile] = load(tile, first_group);
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) held[i][tile] = terms(i, tile);
   }
   // A warp's lanes leave together: the condition is that of its first.
   for (int group = first_group; group - team.lane / 4 < range.count;
        group += attnres::kTeamWarps * kGroups) {
-    const int column = min(group, range.count - 1) * 16;
     attnres::ChunkSums mixed[kBlocks] = {};
-    for (int tile = 0; tile < sums.term_tiles; ++tile) {
-      const auto columns = attnres::ChunkColumns::load(
-          stage, p.config.row_bytes(), p.config.group_rows, tile, column, team.lane);
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
+      const attnres::ChunkColumns columns = next[tile];
+      next[tile] = load(tile, group + attnres::kTeamWarps * kGroups);
 #pragma unroll
       for (int i = 0; i < kBlocks; ++i)
-        attnres::add_weighted_rows<T>(columns, own.terms.tile(block + i, tile), team.lane,
-                                      mixed[i]);
+        attnres::add_weighted_rows<T>(columns, held[i][tile], mixed[i]);
     }
+    for (int tile = 0; kTiles == 0 && tile < sums.term_tiles; ++tile) {
+      const attnres::ChunkColumns columns = load(tile, group);
 #pragma unroll
-    for (int i = 0; i < kBlocks; ++i) {
-#pragma unroll
-      for (int second = 0; second < 2; ++second) {
-        float x[kColumns];
-        attnres::take_columns<T>(mixed[i], second, x);
-        if (group < range.count && second < has[i])
-          attnres::store_group(to[i] + second * plane, 0, x);
-      }
-      to[i] += attnres::kTeamWarps * attnres::kChunkColumns;
+      for (int i = 0; i < kBlocks; ++i)
+        attnres::add_weighted_rows<T>(columns, terms(i, tile), mixed[i]);
     }
+    outputs.store(mixed, group < range.count);
   }
 }
 
 /// The mixed rows of a group on tensor cores, two blocks of outputs at a time where there are two.
-template <class T, class U>
+template <class T, class U, int kTiles>
 __device__ inline void mix_tiles(const BulkArguments& p,
                                  const BulkSums& sums,
                                  const Team& team,
@@ -205,8 +245,9 @@ __device__ inline void mix_tiles(const BulkArguments& p,
   const int blocks = p.config.tokens * sums.query_blocks;
   int block = 0;
   for (; block + 1 < blocks; block += 2)
-    mix_blocks<T, U, 2>(p, sums, team, own, stage, range, token, block);
-  if (block < blocks) mix_blocks<T, U, 1>(p, sums, team, own, stage, range, token, block);
+    mix_blocks<T, U, 2, kTiles>(p, sums, team, own, stage, range, token, block);
+  if (block < blocks)
+    mix_blocks<T, U, 1, kTiles>(p, sums, team, own, stage, range, token, block);
 }
 
 /// The same on FMA pipes, any values: one query of one token after the other.
@@ -276,17 +317,35 @@ __device__ inline void read_groups(const BulkArguments& p,
     const char* stage = memory + config.stage_offset() + cursor.stage() * config.stage_bytes();
     const StagedRows rows{sm90::shared_address(stage), config.row_bytes(), config.group_rows};
     cursor.wait(team, barriers);
-    attnres::warp_products<T, true>(queries, rows, steps.first, steps.count, team.lane,
-                                    own.products + team.warp * sums.warp_floats);
+    attnres::warp_products<T>(queries, rows, steps.first, steps.count, team.lane,
+                              own.products + team.warp * sums.warp_floats);
     team.sync();  // the team's warps: their products are there
     add_totals(p, sums, team, own, exchange);
     const std::int64_t token = groups.begin(i);
     const int tokens = groups.count(i);
-    find_weights<T>(p, sums, team, own, token, tokens, first_rank);
+    const auto weights = [&](auto lanes) {
+      find_weights<T, lanes()>(p, sums, team, own, token, tokens, first_rank);
+    };
+    if (p.N <= 4) {
+      weights(std::integral_constant<int, 4>{});
+    } else if (p.N <= 8) {
+      weights(std::integral_constant<int, 8>{});
+    } else {
+      weights(std::integral_constant<int, 16>{});
+    }
     const bool splits = may_split(p, team, own, tokens);
     attnres::as_type(p.out_dtype, [&]<class U>(std::type_identity<U>) {
       if (splits) {
-        mix_tiles<T, U>(p, sums, team, own, stage, range, token);
+        const auto mix = [&](auto tiles) {
+          mix_tiles<T, U, tiles()>(p, sums, team, own, stage, range, token);
+        };
+        if (sums.term_tiles == 1) {
+          mix(std::integral_constant<int, 1>{});
+        } else if (sums.term_tiles == 2) {
+          mix(std::integral_constant<int, 2>{});
+        } else {
+          mix(std::integral_constant<int, 0>{});
+        }
       } else {
         mix_rows<T, U>(p, sums, team, own, stage, range, token, tokens);
       }
