@@ -63,7 +63,8 @@ class ProductPass {
 
   __device__ __forceinline__ void multiply(int steps, TileProducts (&sums)[kTiles]) const {
     if (steps == 0) return;
-    Operands next = load(0);
+    Operands next;
+    if constexpr (kAhead) next = load(0);
     int step = 0;
 #pragma unroll 1
     for (; step + kTogether <= steps; step += kTogether)
@@ -73,6 +74,8 @@ class ProductPass {
   }
 
  private:
+  /// A step's operands are loaded during the step before, where there are registers for them.
+  static constexpr bool kAhead = kTiles == 1;
   /// Steps of a chain of dependent products.
   static constexpr int kTogether = 4;
   static_assert(2 * kTogether <= kChainProducts, "squares take two products of a step");
@@ -95,8 +98,8 @@ class ProductPass {
     return operands;
   }
 
-  /// Steps from `step` on, whose first is `next`; it becomes the one behind them, or the last once more: a
-  /// step's operands are loaded during the step before.
+  /// Steps from `step` on, whose first, where loads run ahead, is `next`; it becomes the one behind them, or
+  /// the last once more.
   template <int kSteps>
   __device__ __forceinline__ void add_steps(int step,
                                             int steps,
@@ -106,8 +109,10 @@ class ProductPass {
     SquareChains<T> squares[kTiles];
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
+      if constexpr (!kAhead) next = load(step + i);
       const Operands now = next;
-      next = load(i + 1 < kSteps ? step + i + 1 : min(step + kSteps, steps - 1));
+      if constexpr (kAhead)
+        next = load(i + 1 < kSteps ? step + i + 1 : min(step + kSteps, steps - 1));
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
 #pragma unroll

@@ -245,7 +245,7 @@ __device__ inline void mix_tiles(const BulkArguments& p,
   const int blocks = p.config.tokens * sums.query_blocks;
   int block = 0;
   for (; block + 1 < blocks; block += 2)
-    mix_blocks<T, U, 2, kTiles>(p, sums, team, own, stage, range, token, block);
+    mix_blocks<T, U, 2, kTiles == 2 ? 0 : kTiles>(p, sums, team, own, stage, range, token, block);
   if (block < blocks)
     mix_blocks<T, U, 1, kTiles>(p, sums, team, own, stage, range, token, block);
 }
@@ -292,7 +292,7 @@ __device__ inline void read_groups(const BulkArguments& p,
   const BulkConfig& config = p.config;
   const BulkSums sums = BulkSums::of(config, p.S, p.terms);
   const TeamMemory own = TeamMemory::of(config, sums, team, memory);
-  const auto copy = [&](std::int64_t i, int stage, int reader) {
+  const auto copy = [&](int i, int stage, int reader) {
     attnres::start_copies(config, barriers, sm90::shared_address(memory + config.stage_offset()),
                           groups, i, stage, reader, p.N,
                           static_cast<std::uint32_t>(range.count * 16), team.lane,
@@ -313,7 +313,7 @@ __device__ inline void read_groups(const BulkArguments& p,
   const attnres::StepRange steps =
       attnres::steps_of(config.steps(), team.warp, attnres::kTeamWarps);
   for (int i = team.thread; i < sums.term_words; i += team.threads()) own.terms.words[i] = 0;
-  for (std::int64_t i = team.index; groups.has(i); i += attnres::kBulkTeams) {
+  for (int i = team.index; groups.has(i); i += attnres::kBulkTeams) {
     const char* stage = memory + config.stage_offset() + cursor.stage() * config.stage_bytes();
     const StagedRows rows{sm90::shared_address(stage), config.row_bytes(), config.group_rows};
     cursor.wait(team, barriers);
@@ -366,8 +366,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const auto rank = static_cast<int>(sm90::cluster_rank());
   const ColumnRange range = attnres::columns_of(p.D / kColumns, config.ranks, rank);
   const TokenGroups groups =
-      TokenGroups::of(config, p.tokens, blockIdx.x / static_cast<unsigned>(config.ranks),
-                      gridDim.x / static_cast<unsigned>(config.ranks));
+      TokenGroups::of(config, p.tokens, static_cast<int>(blockIdx.x) / config.ranks,
+                      static_cast<int>(gridDim.x) / config.ranks);
   char* resident = memory + config.resident_offset();
   if (thread == 0) attnres::init_barriers(config, barriers);
   attnres::stage_queries<T>(config, p.wt, p.wt_dtype, p.S, p.D, p.terms, range, resident, thread,
