@@ -34,7 +34,8 @@ inline constexpr int kChainProducts = 8;
 /// of 16 rows, and either of them a right operand that matches one half of it. Nothing is moved.
 template <class T>
 struct SquareChains {
-  float of[2][4] = {};  ///< with the first eight columns: rows 0 to 7 count; with the second: rows 8 to 15
+  float of[2][4] =
+      {};  ///< with the first eight columns: rows 0 to 7 count; with the second: rows 8 to 15
 
   __device__ void add(std::uint32_t low, std::uint32_t high) {
     sm80::mma_m16n8k8<T>(of[0], {low, high}, low);
@@ -50,15 +51,40 @@ struct TileProducts {
   float squares[2] = {};  ///< right row lane / 4 with right rows 2 (lane mod 4) and the next
 };
 
-/// A pass over a warp's columns: 16 left rows with kTiles tiles of eight right rows.
-template <class T, int kTiles, bool kSquares>
+/// The byte of a step at which a lane's ldmatrix row begins, and which of eight or 16 rows it is. Eight
+/// rows: lanes 8 i to 8 i + 7 have columns 8 i and up; 16 rows: lanes from 16 on have columns 8 and up.
+__device__ inline std::uint32_t lane_address(const StagedRows& rows, int first, int lane) {
+  return rows.row(first + lane % 8) + static_cast<std::uint32_t>(lane / 8 * 16);
+}
+__device__ inline std::uint32_t lane_address_16(const StagedRows& rows, int first, int lane) {
+  return rows.row(first + lane % 16) + static_cast<std::uint32_t>(lane / 16 * 16);
+}
+
+/// Where a pass finds the squares.
+enum class Squares : std::uint8_t {
+  kNone,
+  kBelow,  // rows 8 to 15 of the left operand are the right rows: of at most eight left rows
+  kApart   // products of their own
+};
+
+/// A pass over a warp's columns: up to 16 left rows with kTiles tiles of eight right rows.
+template <class T, int kTiles, Squares kSquares>
 class ProductPass {
  public:
-  /// The lane's ldmatrix addresses of the first step.
-  __device__ ProductPass(std::uint32_t left, const std::uint32_t (&right)[kTiles])
-      : left_(left), right_{} {
+  /// The first steps of both, from left row `row` and right row `column` on.
+  __device__ ProductPass(
+      const StagedRows& left, const StagedRows& right, int row, int column, int first, int lane)
+      : left_{}, right_{} {
+    const auto offset = static_cast<std::uint32_t>(first * kStepBytes);
 #pragma unroll
-    for (int i = 0; i < kTiles; ++i) right_[i] = right[i];
+    for (int i = 0; i < kTiles; ++i) right_[i] = lane_address(right, column + 8 * i, lane) + offset;
+#pragma unroll
+    for (int i = 0; i < kLefts; ++i) {
+      const bool below = kSquares == Squares::kBelow && lane % 16 >= 8;
+      const std::uint32_t address =
+          below ? right.row(column + 8 * i + lane % 8) : left.row(row + lane % 16);
+      left_[i] = address + static_cast<std::uint32_t>(lane / 16 * 16) + offset;
+    }
   }
 
   __device__ __forceinline__ void multiply(int steps, TileProducts (&sums)[kTiles]) const {
@@ -71,30 +97,34 @@ class ProductPass {
       add_steps<kTogether>(step, steps, next, sums);
 #pragma unroll 1
     for (; step < steps; ++step) add_steps<1>(step, steps, next, sums);
+#pragma unroll
+    for (int i = 0; kSquares == Squares::kBelow && i < 2 * kTiles; ++i)
+      sums[i / 2].squares[i % 2] = sums[i / 2].rows[2 + i % 2];
   }
 
  private:
+  static constexpr int kStepBytes = 2 * kStepColumns;
+  static constexpr int kLefts = kSquares == Squares::kBelow ? kTiles : 1;
   /// A step's operands are loaded during the step before, where there are registers for them.
   static constexpr bool kAhead = kTiles == 1;
   /// Steps of a chain of dependent products.
-  static constexpr int kTogether = 4;
+  static constexpr int kTogether = kTiles == 1 ? 4 : 2;
   static_assert(2 * kTogether <= kChainProducts, "squares take two products of a step");
 
   struct Operands {  // of a step
-    std::uint32_t left[2][4];
+    std::uint32_t left[kLefts][2][4];
     std::uint32_t right[kTiles][4];
   };
 
   __device__ __forceinline__ Operands load(int step) const {
-    constexpr int kStepBytes = 2 * kStepColumns;
     const auto at = static_cast<std::uint32_t>(step * kStepBytes);
     Operands operands;
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) sm80::ldmatrix_x4(operands.right[i], right_[i] + at);
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
-      sm80::ldmatrix_x4(operands.left[half],
-                        left_ + at + static_cast<std::uint32_t>(half * kStepBytes / 2));
+    for (int i = 0; i < 2 * kLefts; ++i)
+      sm80::ldmatrix_x4(operands.left[i / 2][i % 2],
+                        left_[i / 2] + at + static_cast<std::uint32_t>(i % 2 * kStepBytes / 2));
     return operands;
   }
 
@@ -119,8 +149,8 @@ class ProductPass {
         for (int tile = 0; tile < kTiles; ++tile) {
           const std::uint32_t low = now.right[tile][2 * half];
           const std::uint32_t high = now.right[tile][2 * half + 1];
-          sm80::mma_m16n8k16<T>(rows[tile][half], now.left[half], low, high);
-          if constexpr (kSquares) squares[tile].add(low, high);
+          sm80::mma_m16n8k16<T>(rows[tile][half], now.left[tile % kLefts][half], low, high);
+          if constexpr (kSquares == Squares::kApart) squares[tile].add(low, high);
         }
       }
     }
@@ -129,25 +159,17 @@ class ProductPass {
 #pragma unroll
       for (int i = 0; i < 4; ++i) sums[tile].rows[i] += rows[tile][0][i] + rows[tile][1][i];
 #pragma unroll
-      for (int i = 0; kSquares && i < 2; ++i) sums[tile].squares[i] += squares[tile].total(i);
+      for (int i = 0; kSquares == Squares::kApart && i < 2; ++i)
+        sums[tile].squares[i] += squares[tile].total(i);
     }
   }
 
-  std::uint32_t left_;
+  std::uint32_t left_[kLefts];
   std::uint32_t right_[kTiles];
 };
 
-/// The byte of a step at which a lane's ldmatrix row begins, and which of eight or 16 rows it is. Eight
-/// rows: lanes 8 i to 8 i + 7 have columns 8 i and up; 16 rows: lanes from 16 on have columns 8 and up.
-__device__ inline std::uint32_t lane_address(const StagedRows& rows, int first, int lane) {
-  return rows.row(first + lane % 8) + static_cast<std::uint32_t>(lane / 8 * 16);
-}
-__device__ inline std::uint32_t lane_address_16(const StagedRows& rows, int first, int lane) {
-  return rows.row(first + lane % 16) + static_cast<std::uint32_t>(lane / 16 * 16);
-}
-
 /// Stores a tile's products of left rows from `row` on, right rows from `column` on.
-template <bool kSquares>
+template <Squares kSquares>
 __device__ inline void store_products(
     const TileProducts& sums, int rows, int row, int column, int pitch, int lane, float* to) {
   const int g = lane / 4;
@@ -160,7 +182,7 @@ __device__ inline void store_products(
       *reinterpret_cast<float2*>(at + own * pitch) =
           make_float2(sums.rows[2 * half], sums.rows[2 * half + 1]);
   }
-  if (kSquares && t == g / 2)  // right row g with itself
+  if (kSquares != Squares::kNone && t == g / 2)  // right row g with itself
     to[rows * pitch + column + g] = g % 2 == 0 ? sums.squares[0] : sums.squares[1];
 }
 
@@ -169,36 +191,38 @@ constexpr int product_pitch(int right) { return (right + 7) / 8 * 8; }
 
 /// A warp's products over the columns of steps [first_step, first_step + steps): to[i * pitch + j] of
 /// left row i and right row j, with pitch = product_pitch(right.count); in row left.count the squares.
-/// `to` is aligned to 8 bytes; columns behind the last right row are undefined.
-template <class T>
+/// `to` is aligned to 8 bytes; columns behind the last right row are undefined. At most kTiles tiles of right
+/// rows, 0: any number.
+template <class T, int kTiles>
 __device__ inline void warp_products(const StagedRows& left,
                                      const StagedRows& right,
                                      int first_step,
                                      int steps,
                                      int lane,
                                      float* to) {
+  constexpr int kTogether = kTiles == 2 ? 2 : 1;
   const int pitch = product_pitch(right.count);
-  const auto offset = static_cast<std::uint32_t>(first_step * 2 * kStepColumns);
-  const auto pass = [&]<int kTiles, bool kOwn>(std::integral_constant<int, kTiles>,
-                                               std::bool_constant<kOwn>, int row, int column) {
-    std::uint32_t rights[kTiles];
-    TileProducts sums[kTiles];
-#pragma unroll
-    for (int i = 0; i < kTiles; ++i)
-      rights[i] = lane_address(right, column + 8 * i, lane) + offset;
-    ProductPass<T, kTiles, kOwn>(lane_address_16(left, row, lane) + offset, rights)
+  const auto pass = [&]<Squares kSquares>(std::integral_constant<Squares, kSquares>, int row,
+                                          int column) {
+    TileProducts sums[kTogether];
+    ProductPass<T, kTogether, kSquares>(left, right, row, column, first_step, lane)
         .multiply(steps, sums);
 #pragma unroll
-    for (int i = 0; i < kTiles; ++i)
-      store_products<kOwn>(sums[i], left.count, row, column + 8 * i, pitch, lane, to);
+    for (int i = 0; i < kTogether; ++i) {
+      if (column + 8 * i < pitch)
+        store_products<kSquares>(sums[i], left.count, row, column + 8 * i, pitch, lane, to);
+    }
   };
-  const auto tiles = [&](auto count, int column) {
-    pass(count, std::true_type{}, 0, column);
-    for (int row = 16; row < left.count; row += 16) pass(count, std::false_type{}, row, column);
+  const auto tiles = [&](int column) {
+    if (left.count <= 8) return pass(std::integral_constant<Squares, Squares::kBelow>{}, 0, column);
+    pass(std::integral_constant<Squares, Squares::kApart>{}, 0, column);
+    for (int row = 16; row < left.count; row += 16)
+      pass(std::integral_constant<Squares, Squares::kNone>{}, row, column);
   };
-  int column = 0;
-  for (; right.count - column > 8; column += 16) tiles(std::integral_constant<int, 2>{}, column);
-  if (column < right.count) tiles(std::integral_constant<int, 1>{}, column);
+  tiles(0);
+  if constexpr (kTiles == 0) {
+    for (int column = 8; column < right.count; column += 8) tiles(column);
+  }
 }
 
 /// The steps of a row that warp `warp` of `warps` multiplies: [first, first + count).

@@ -85,15 +85,16 @@ struct ChunkColumns {
 /// and the next.
 using ChunkSums = float[kChunkProducts][4];
 
-/// A lane's part of a tile's weights for a block, the small terms first.
+/// A lane's part of a tile's weights for a block, the small terms first. `swap` exchanges outputs 4 i and 4 i + 1
+/// with 4 i + 2 and 4 i + 3.
 struct LaneTerms {
   std::uint32_t word[kWeightTerms];
 
-  __device__ static LaneTerms load(const std::uint32_t* tile, int lane) {
+  __device__ static LaneTerms load(const std::uint32_t* tile, int lane, bool swap) {
     LaneTerms terms;
 #pragma unroll
     for (int i = 0; i < kWeightTerms; ++i)
-      terms.word[i] = tile[32 * (kWeightTerms - 1 - i) + lane];
+      terms.word[i] = tile[32 * (kWeightTerms - 1 - i) + (swap ? lane ^ 8 : lane)];
     return terms;
   }
 };

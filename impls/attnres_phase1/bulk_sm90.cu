@@ -30,8 +30,15 @@ using Problem = AttnResPhase1::Problem;
 using Tensors = AttnResPhase1::Tensors;
 using BulkKernel = void (*)(BulkArguments);
 
-BulkKernel kernel_for(DType dtype) {
-  return dtype == DType::kF16 ? bulk::read_kernel<__half> : bulk::read_kernel<__nv_bfloat16>;
+template <class T>
+BulkKernel kernel_of(int group_rows) {
+  if (group_rows <= attnres::kTileRows) return bulk::read_kernel<T, 1>;
+  return group_rows <= 2 * attnres::kTileRows ? bulk::read_kernel<T, 2> : bulk::read_kernel<T, 0>;
+}
+
+BulkKernel kernel_for(DType dtype, int group_rows) {
+  return dtype == DType::kF16 ? kernel_of<__half>(group_rows)
+                              : kernel_of<__nv_bfloat16>(group_rows);
 }
 
 /// Bulk copies and 16-byte accesses need every row to start on 16 bytes.
@@ -64,7 +71,7 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
   launch.enqueue = [](Stream) {};
   if (p.tokens() == 0) return launch;
   check_rows(p, t);
-  const BulkKernel kernel = kernel_for(p.dtype);
+  const BulkKernel kernel = kernel_for(p.dtype, config.group_rows);
   launch.kernels.push_back(
       {reinterpret_cast<const void*>(kernel), config.shared_bytes, bulk::kThreads});
   const std::int64_t groups = (p.tokens() + config.tokens - 1) / config.tokens;
