@@ -5,6 +5,7 @@
 // right row alone, a row on its own left row: what is not finite stays there.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
@@ -108,7 +109,7 @@ class ProductPass {
   /// A step's operands are loaded during the step before, where there are registers for them.
   static constexpr bool kAhead = kTiles == 1;
   /// Steps of a chain of dependent products.
-  static constexpr int kTogether = kTiles == 1 ? 4 : 2;
+  static constexpr int kTogether = 4;
   static_assert(2 * kTogether <= kChainProducts, "squares take two products of a step");
 
   struct Operands {  // of a step
@@ -137,7 +138,9 @@ class ProductPass {
                                             TileProducts (&sums)[kTiles]) const {
     float rows[kTiles][2][4] = {};  // of a step's halves
     SquareChains<T> squares[kTiles];
-#pragma unroll
+    constexpr int kUnrolled =
+        kAhead ? kSteps : std::min(kSteps, 2);  // or the loads take all registers
+#pragma unroll kUnrolled
     for (int i = 0; i < kSteps; ++i) {
       if constexpr (!kAhead) next = load(step + i);
       const Operands now = next;
@@ -214,7 +217,10 @@ __device__ inline void warp_products(const StagedRows& left,
     }
   };
   const auto tiles = [&](int column) {
-    if (left.count <= 8) return pass(std::integral_constant<Squares, Squares::kBelow>{}, 0, column);
+    if constexpr (kTiles != 2) {  // of two tiles the loads would be too many
+      if (left.count <= 8)
+        return pass(std::integral_constant<Squares, Squares::kBelow>{}, 0, column);
+    }
     pass(std::integral_constant<Squares, Squares::kApart>{}, 0, column);
     for (int row = 16; row < left.count; row += 16)
       pass(std::integral_constant<Squares, Squares::kNone>{}, row, column);

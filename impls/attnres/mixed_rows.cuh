@@ -112,6 +112,23 @@ __device__ inline void add_weighted_rows(const ChunkColumns& columns,
   }
 }
 
+/// The same of two tiles together.
+template <class T>
+__device__ inline void add_weighted_rows(const ChunkColumns (&columns)[2],
+                                         const LaneTerms (&terms)[2],
+                                         ChunkSums& sums) {
+#pragma unroll
+  for (int term = 0; term < kWeightTerms; ++term) {
+#pragma unroll
+    for (int j = 0; j < kChunkProducts; ++j) {
+      const std::uint32_t(&low)[2] = columns[0].word[j];
+      const std::uint32_t(&high)[2] = columns[1].word[j];
+      sm80::mma_m16n8k16<T>(sums[j], {low[0], low[1], high[0], high[1]}, terms[0].word[term],
+                            terms[1].word[term]);
+    }
+  }
+}
+
 /// The eight columns of the first or the second of a lane's two outputs.
 template <class T>
 __device__ inline void take_columns(const ChunkSums& sums, int second, float (&x)[kColumns]) {

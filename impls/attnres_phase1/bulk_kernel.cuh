@@ -9,6 +9,7 @@
 #include "impls/attnres/query_rows.cuh"
 #include "impls/attnres/rank_exchange.cuh"
 #include "impls/attnres_phase1/bulk_mix.cuh"
+#include "impls/common/warp_reduce.cuh"
 
 namespace attn::attnres_phase1 {
 namespace bulk {
@@ -38,67 +39,132 @@ __device__ inline float add_products(const BulkArguments& p,
   return total;
 }
 
-/// Totals of a group's products from those of all warps and ranks; r in place of the squares. Ends with
-/// a barrier of the team.
-__device__ inline void add_totals(const BulkArguments& p,
-                                  const BulkSums& sums,
-                                  const Team& team,
-                                  const TeamMemory& own,
-                                  attnres::RankExchange& exchange) {
-  const auto part = [&](int i) { return add_products(p, sums, own.products, i); };
-  const auto finish = [&](int i, float total) {
-    own.totals[i] =
-        i < p.S * sums.pitch ? total : 1.0f / sqrtf(total / static_cast<float>(p.D) + p.eps);
-  };
-  if (p.config.ranks == 1) {
-    for (int i = team.thread; i < sums.total_floats; i += team.threads()) finish(i, part(i));
-  } else {
-    exchange.send(team, part);
+/// Sends what the ranks of a cluster need of each other, and waits for it; sum(i) is then the total of
+/// product i over warps and ranks.
+class Totals {
+ public:
+  __device__ Totals(const BulkArguments& p,
+                    const BulkSums& sums,
+                    const Team& team,
+                    const TeamMemory& own,
+                    const attnres::RankExchange& exchange)
+      : p_(p), sums_(sums), own_(own), exchange_(exchange) {
+    if (p.config.ranks == 1) return;
+    exchange.send(team, [&](int i) { return add_products(p, sums, own.products, i); });
     exchange.wait();
-    for (int i = team.thread; i < sums.total_floats; i += team.threads())
-      finish(i, exchange.total(i));
-    exchange.advance();
   }
-  team.sync();  // the team's warps: totals and r are there; the warps' products may be written again
+  __device__ float sum(int i) const {
+    return p_.config.ranks == 1 ? add_products(p_, sums_, own_.products, i) : exchange_.total(i);
+  }
+  /// The reciprocal RMS of staged row `column`.
+  __device__ float r(int column) const {
+    return 1.0f / sqrtf(sum(p_.S * sums_.pitch + column) / static_cast<float>(p_.D) + p_.eps);
+  }
+
+ private:
+  const BulkArguments& p_;
+  const BulkSums& sums_;
+  const TeamMemory& own_;
+  const attnres::RankExchange& exchange_;
+};
+
+/// Token `t` of a group and query s, whose weights kLanes lanes find.
+struct Pair {
+  int index, t, s;
+  bool exists;
+};
+
+/// Calls find(pair) for every pair of a group by kLanes lanes of a warp; it returns the lse, and whether
+/// terms hold all weights of the lane. Ends with a barrier of the team.
+template <int kLanes, class Find>
+__device__ inline void for_each_pair(const BulkArguments& p,
+                                     const Team& team,
+                                     const TeamMemory& own,
+                                     std::int64_t token,
+                                     int tokens,
+                                     Find&& find) {
+  const int pairs = tokens * p.S;
+  for (int first = team.warp * 32; first < pairs * kLanes; first += team.threads()) {
+    const int index = (first + team.lane) / kLanes;
+    const bool exists = index < pairs;
+    const Pair pair{index, exists ? index / p.S : 0, exists ? index % p.S : 0, exists};
+    bool splits = true;
+    const float lse = find(pair, splits);
+    const unsigned votes = __ballot_sync(0xffffffffu, splits) >> team.lane / kLanes * kLanes;
+    if (exists && team.lane % kLanes == 0) {
+      own.splits[index] = votes % (1u << kLanes) == (1u << kLanes) - 1;
+      if (sm90::cluster_rank() == 0) p.lse[pair.s * p.tokens + token + pair.t] = lse;
+    }
+  }
+  team.sync();  // the team's warps: the weights are there
 }
 
-/// The weights of every token and query of a group, and their lse, by kLanes lanes each. Ends with a barrier
-/// of the team.
+/// Sets the terms of a weight. Returns whether they hold it, and the row, whose r is neither 0 nor NaN then, is
+/// finite.
+template <class T>
+__device__ inline bool put_weight(const BulkSums& sums,
+                                  const TeamMemory& own,
+                                  const Pair& pair,
+                                  int column,
+                                  float weight,
+                                  float r) {
+  own.terms.put<T>(pair.t * sums.query_blocks * attnres::kTileRows + pair.s, column, weight);
+  return r > 0 && (weight == 0 || !(weight < attnres::kLeastWeight<T>));
+}
+
+/// The weights of every token and query of a group, and their lse: of N <= kLanes sources, one a lane.
 template <class T, int kLanes>
 __device__ inline void find_weights(const BulkArguments& p,
                                     const BulkSums& sums,
                                     const Team& team,
                                     const TeamMemory& own,
+                                    const Totals& totals,
                                     std::int64_t token,
-                                    int tokens,
-                                    bool stores) {
-  const int lanes = tokens * p.S * kLanes;
-  for (int warp_first = team.warp * 32; warp_first < lanes; warp_first += team.threads()) {
-    const int pair = (warp_first + team.lane) / kLanes;
+                                    int tokens) {
+  const int n = team.lane % kLanes;
+  for_each_pair<kLanes>(p, team, own, token, tokens, [&](const Pair& pair, bool& splits) {
+    const bool has = pair.exists && n < p.N;
+    const int column = pair.t * p.N + (has ? n : 0);
+    const float r = totals.r(column);
+    const float logit = has ? totals.sum(pair.s * sums.pitch + column) * r : -INFINITY;
+    const float largest = warp_reduce<kLanes>(logit, Max{});
+    const float e = has ? expf(logit - largest) : 0.0f;
+    const float sum = warp_reduce<kLanes>(e, Sum{});
+    if (has) {
+      const float weight = e * (1.0f / sum);
+      own.weights[column * sums.weight_pitch + pair.s] = weight;
+      splits = put_weight<T>(sums, own, pair, column, weight, r);
+    }
+    return largest + logf(sum);
+  });
+}
+
+/// The same of any number of sources.
+template <class T>
+__device__ inline void find_many_weights(const BulkArguments& p,
+                                         const BulkSums& sums,
+                                         const Team& team,
+                                         const TeamMemory& own,
+                                         const Totals& totals,
+                                         std::int64_t token,
+                                         int tokens) {
+  constexpr int kLanes = 16;
+  const float* r = own.totals + p.S * sums.pitch;
+  for (int i = team.thread; i < sums.total_floats; i += team.threads())
+    own.totals[i] = i < p.S * sums.pitch ? totals.sum(i) : totals.r(i - p.S * sums.pitch);
+  team.sync();  // the team's warps: totals and r are there
+  for_each_pair<kLanes>(p, team, own, token, tokens, [&](const Pair& pair, bool& splits) {
+    const int first = pair.t * p.N;
     const int part = team.lane % kLanes;
-    const bool exists = pair < tokens * p.S;
-    const int t = exists ? pair / p.S : 0;
-    const int s = exists ? pair % p.S : 0;
-    const float* r = own.totals + p.S * sums.pitch + t * p.N;
-    float* weights = own.weights + t * p.N * sums.weight_pitch + s;
-    const float lse = attnres::depth_softmax_lanes<kLanes>(exists ? p.N : 0, part,
-                                                           own.totals + s * sums.pitch + t * p.N, r,
-                                                           weights, sums.weight_pitch);
-    const int output = t * sums.query_blocks * attnres::kTileRows + s;
-    bool splits = true;
-    for (int n = part; exists && n < p.N; n += kLanes) {
-      const float weight = weights[n * sums.weight_pitch];
-      own.terms.put<T>(output, t * p.N + n, weight);
-      // r is neither 0 nor NaN: the row is finite.
-      splits &= r[n] > 0 && (weight == 0 || !(weight < attnres::kLeastWeight<T>));
-    }
-    const unsigned votes = __ballot_sync(0xffffffffu, splits) >> team.lane / kLanes * kLanes;
-    if (exists && part == 0) {
-      own.splits[pair] = votes % (1u << kLanes) == (1u << kLanes) - 1;
-      if (stores) p.lse[s * p.tokens + token + t] = lse;
-    }
-  }
-  team.sync();  // the team's warps: the weights are there
+    float* weights = own.weights + first * sums.weight_pitch + pair.s;
+    const float lse = attnres::depth_softmax_lanes<kLanes>(pair.exists ? p.N : 0, part,
+                                                           own.totals + pair.s * sums.pitch + first,
+                                                           r + first, weights, sums.weight_pitch);
+    for (int n = part; pair.exists && n < p.N; n += kLanes)
+      splits &=
+          put_weight<T>(sums, own, pair, first + n, weights[n * sums.weight_pitch], r[first + n]);
+    return lse;
+  });
 }
 
 /// Whether tensor cores may mix a group: rows that are not finite would reach outputs whose weight of
@@ -119,8 +185,49 @@ __device__ inline ColumnRange own_columns(const BulkArguments& p) {
                              static_cast<int>(sm90::cluster_rank()));
 }
 
-/// A team's groups of kTiles tiles of rows (0: any number), one after the other.
-template <class T, int kTiles>
+/// Starts the copies of group i, which team `reader` will read in `stage`; by a whole warp.
+template <class T>
+__device__ inline void copy_group(const BulkArguments& p,
+                                  BulkBarriers& barriers,
+                                  const TokenGroups& groups,
+                                  int i,
+                                  int stage,
+                                  int reader,
+                                  char* memory) {
+  const ColumnRange range = own_columns(p);
+  attnres::start_copies(p.config, barriers, sm90::shared_address(memory + p.config.stage_offset()),
+                        groups, i, stage, reader, p.N, static_cast<std::uint32_t>(range.count * 16),
+                        sm80::lane_id(), [&](std::int64_t token, int row) {
+                          const int n = row % p.N;
+                          return static_cast<const T*>(p.v.data[n]) +
+                                 (token + row / p.N) * p.v.stride + range.first * kColumns;
+                        });
+}
+
+/// Stores the mixed rows of a group. Ends with a barrier of the team.
+template <class T, class Shape>
+__device__ inline void mix_group(const BulkArguments& p,
+                                 const BulkSums& sums,
+                                 const char* stage,
+                                 std::int64_t token,
+                                 int tokens,
+                                 char* memory) {
+  const Team team = Team::of(sm80::thread_id(), attnres::kTeamWarps);
+  const TeamMemory own = TeamMemory::of(p.config, sums, team, memory);
+  const bool splits = may_split(p, team, own, tokens);
+  const ColumnRange range = own_columns(p);
+  attnres::as_type(p.out_dtype, [&]<class U>(std::type_identity<U>) {
+    if (splits) {
+      mix_tiles<T, U, Shape>(p, sums, team, own, stage, range, token);
+    } else {
+      mix_rows<T, U>(p, sums, team, own, stage, range, token, tokens);
+    }
+  });
+  team.sync();  // the team's warps: the stage and the weights have been read
+}
+
+/// A team's groups, one after the other.
+template <class T, class Shape>
 __device__ inline void read_groups(const BulkArguments& p,
                                    const Team& team,
                                    BulkBarriers& barriers,
@@ -128,22 +235,7 @@ __device__ inline void read_groups(const BulkArguments& p,
                                    char* memory) {
   const BulkConfig& config = p.config;
   const BulkSums sums = BulkSums::of(config, p.S, p.terms);
-  const auto copy = [&](int i, int stage, int reader) {
-    const ColumnRange range = own_columns(p);
-    attnres::start_copies(config, barriers, sm90::shared_address(memory + config.stage_offset()),
-                          groups, i, stage, reader, p.N,
-                          static_cast<std::uint32_t>(range.count * 16), sm80::lane_id(),
-                          [&](std::int64_t token, int row) {
-                            const int n = row % p.N;
-                            return static_cast<const T*>(p.v.data[n]) +
-                                   (token + row / p.N) * p.v.stride + range.first * kColumns;
-                          });
-  };
-  if (team.warp == 0)
-    for (int i = team.index; i < config.stages; i += attnres::kBulkTeams) copy(i, i, team.index);
   const TeamMemory start = TeamMemory::of(config, sums, team, memory);
-  attnres::RankExchange exchange(start.slots, barriers.exchange[team.index], config.ranks,
-                                 sums.total_floats);
   attnres::StageCursor cursor(config, team);
   for (int i = team.thread; i < sums.term_words; i += team.threads()) start.terms.words[i] = 0;
   for (int i = team.index; groups.has(i); i += attnres::kBulkTeams) {
@@ -157,40 +249,32 @@ __device__ inline void read_groups(const BulkArguments& p,
     const char* stage = memory + config.stage_offset() + cursor.stage() * config.stage_bytes();
     const StagedRows rows{sm90::shared_address(stage), config.row_bytes(), config.group_rows};
     cursor.wait(here, barriers);
-    attnres::warp_products<T, kTiles>(queries, rows, steps.first, steps.count, here.lane,
-                                      own.products + here.warp * sums.warp_floats);
+    attnres::warp_products<T, Shape::kTiles>(queries, rows, steps.first, steps.count, here.lane,
+                                             own.products + here.warp * sums.warp_floats);
     here.sync();  // the team's warps: their products are there
-    add_totals(p, sums, here, own, exchange);
     const std::int64_t token = groups.begin(i);
     const int tokens = groups.count(i);
-    const auto weights = [&](auto lanes) {
-      find_weights<T, lanes()>(p, sums, here, own, token, tokens, sm90::cluster_rank() == 0);
-    };
-    if constexpr (kTiles != 1) {
-      weights(std::integral_constant<int, 16>{});
+    const attnres::RankExchange exchange(own.slots, barriers.exchange[here.index], config.ranks,
+                                         sums.total_floats, i / attnres::kBulkTeams);
+    const Totals totals(p, sums, here, own, exchange);
+    if constexpr (Shape::kTiles == 0) {
+      find_many_weights<T>(p, sums, here, own, totals, token, tokens);
+    } else if constexpr (Shape::kTiles == 2) {
+      find_weights<T, 16>(p, sums, here, own, totals, token, tokens);
     } else if (p.N > 4) {
-      weights(std::integral_constant<int, 8>{});
+      find_weights<T, 8>(p, sums, here, own, totals, token, tokens);
     } else {
-      weights(std::integral_constant<int, 4>{});
+      find_weights<T, 4>(p, sums, here, own, totals, token, tokens);
     }
-    const bool splits = may_split(p, here, own, tokens);
-    const ColumnRange range = own_columns(p);
-    attnres::as_type(p.out_dtype, [&]<class U>(std::type_identity<U>) {
-      if (splits) {
-        mix_tiles<T, U, kTiles>(p, sums, here, own, stage, range, token);
-      } else {
-        mix_rows<T, U>(p, sums, here, own, stage, range, token, tokens);
-      }
-    });
-    here.sync();  // the team's warps: the stage and the weights have been read
+    mix_group<T, Shape>(p, sums, stage, token, tokens, memory);
     if (here.warp == 0)
-      copy(i + config.stages, cursor.stage(), (here.index + config.stages) % attnres::kBulkTeams);
+      copy_group<T>(p, barriers, groups, i + config.stages, cursor.stage(),
+                    (here.index + config.stages) % attnres::kBulkTeams, memory);
     cursor.advance(config);
   }
 }
 
-/// Of groups of kTiles tiles of eight rows, 0: of any number.
-template <class T, int kTiles>
+template <class T, class Shape>
 __global__ void __launch_bounds__(kThreads, 1)
     read_kernel(const __grid_constant__ BulkArguments p) {
   extern __shared__ __align__(128) char memory[];
@@ -201,8 +285,14 @@ __global__ void __launch_bounds__(kThreads, 1)
   const TokenGroups groups =
       TokenGroups::of(config, p.tokens, static_cast<int>(blockIdx.x) / config.ranks,
                       static_cast<int>(gridDim.x) / config.ranks);
+  const Team team = Team::of(thread, attnres::kTeamWarps);
   char* resident = memory + config.resident_offset();
   if (thread == 0) attnres::init_barriers(config, barriers);
+  __syncthreads();  // all threads: barriers are there
+  if (team.warp == 0) {
+    for (int i = team.index; i < config.stages; i += attnres::kBulkTeams)
+      copy_group<T>(p, barriers, groups, i, i, team.index, memory);
+  }
   attnres::stage_queries<T>(config, p.wt, p.wt_dtype, p.S, p.D, p.terms, range, resident, thread,
                             kThreads);
   attnres::clear_padding(config, resident, config.resident_rows, range.count, thread, kThreads);
@@ -211,7 +301,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncwarp();
   sm90::cluster_arrive();  // all threads of the cluster: barriers, queries and zeros are there
   sm90::cluster_wait();
-  read_groups<T, kTiles>(p, Team::of(thread, attnres::kTeamWarps), barriers, groups, memory);
+  read_groups<T, Shape>(p, team, barriers, groups, memory);
   if (config.ranks > 1) {
     __syncwarp();
     sm90::cluster_arrive();  // no CTA ends while another may still send it sums

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 #include "impls/attnres/bulk_config.h"
 #include "impls/attnres/mixed_rows.cuh"
@@ -16,6 +17,14 @@ namespace bulk {
 using attnres::ColumnRange;
 using attnres::kColumns;
 using attnres::Team;
+
+/// What a kernel is compiled for: groups of so many tiles of eight rows (0: any number), and warps that mix so
+/// many chunks of columns at a time.
+template <int kTilesOf, int kChunksOf>
+struct GroupShape {
+  static constexpr int kTiles = kTilesOf;
+  static constexpr int kChunks = kChunksOf;
+};
 
 /// What a team works in, behind the stages.
 struct TeamMemory {
@@ -44,13 +53,13 @@ struct TeamMemory {
 };
 
 /// The mixed rows of kBlocks blocks of outputs from `block` on, of a group of kTiles tiles of rows (0: any
-/// number), on tensor cores; warps take pairs of chunks in turn. Of few tiles the weights stay in registers,
-/// and a chunk's columns come while the one before is mixed.
+/// number), on tensor cores; warps take kChunks chunks in turn. Of few tiles the weights stay in registers, and
+/// a chunk's columns come while the one before is mixed.
 ///
 /// A lane has eight columns of two outputs of a chunk. Of a pair's second chunk outputs are swapped, so that two
 /// neighbouring lanes have two chunks of one output, and 16 lanes 256 bytes of it: half as many rows are
-/// open at a time, and memory is the faster for it. fp32 has as many bytes in one chunk.
-template <class T, class U, int kBlocks, int kTiles>
+/// open at a time, and memory is the faster for it.
+template <class T, class U, int kBlocks, int kTiles, int kChunks>
 __device__ inline void mix_blocks(const BulkArguments& p,
                                   const BulkSums& sums,
                                   const Team& team,
@@ -59,10 +68,9 @@ __device__ inline void mix_blocks(const BulkArguments& p,
                                   const ColumnRange& range,
                                   std::int64_t token,
                                   int block) {
-  constexpr int kChunks = sizeof(U) == 2 && kTiles == 1 ? 2 : 1;
   constexpr int kOutputs = 2 * kChunks;                             // of a lane and block
   constexpr int kGroups = attnres::kChunkColumns / kColumns;        // of a chunk
-  constexpr int kStride = attnres::kTeamWarps * kChunks * kGroups;  // to the warp's next pair
+  constexpr int kStride = attnres::kTeamWarps * kChunks * kGroups;  // to the warp's next chunks
   constexpr int kHeld = std::max(1, kTiles);
   const std::int64_t plane = p.tokens * p.D;
   U* to[kBlocks];    // the lane's first output of a block
@@ -100,20 +108,29 @@ __device__ inline void mix_blocks(const BulkArguments& p,
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       const int here = first + chunk * kGroups;
       attnres::ChunkSums rows[kBlocks] = {};
-#pragma unroll
-      for (int tile = 0; tile < kTiles; ++tile) {
-        const attnres::ChunkColumns columns = next[tile];
-        next[tile] = load(tile, chunk + 1 < kChunks ? here + kGroups : first + kStride);
-#pragma unroll
-        for (int i = 0; i < kBlocks; ++i)
-          attnres::add_weighted_rows<T>(columns, held[chunk][i][tile], rows[i]);
-      }
+      if constexpr (kTiles == 0) {
 #pragma unroll 1
-      for (int tile = 0; kTiles == 0 && tile < sums.term_tiles; ++tile) {
-        const attnres::ChunkColumns columns = load(tile, here);
+        for (int tile = 0; tile < sums.term_tiles; ++tile) {
+          const attnres::ChunkColumns columns = load(tile, here);
 #pragma unroll
-        for (int i = 0; i < kBlocks; ++i)
-          attnres::add_weighted_rows<T>(columns, terms(chunk, i, tile), rows[i]);
+          for (int i = 0; i < kBlocks; ++i)
+            attnres::add_weighted_rows<T>(columns, terms(chunk, i, tile), rows[i]);
+        }
+      } else {
+        attnres::ChunkColumns columns[kHeld];
+#pragma unroll
+        for (int tile = 0; tile < kTiles; ++tile) {
+          columns[tile] = next[tile];
+          next[tile] = load(tile, chunk + 1 < kChunks ? here + kGroups : first + kStride);
+        }
+#pragma unroll
+        for (int i = 0; i < kBlocks; ++i) {
+          if constexpr (kTiles == 1) {
+            attnres::add_weighted_rows<T>(columns[0], held[chunk][i][0], rows[i]);
+          } else {
+            attnres::add_weighted_rows<T>(columns, held[chunk][i], rows[i]);
+          }
+        }
       }
 #pragma unroll
       for (int i = 0; i < 2 * kBlocks; ++i) {
@@ -136,8 +153,9 @@ __device__ inline void mix_blocks(const BulkArguments& p,
   }
 }
 
-/// The mixed rows of a group on tensor cores, two blocks of outputs at a time where there are two.
-template <class T, class U, int kTiles>
+/// The mixed rows of a group on tensor cores: of 16-bit outputs two blocks at a time, where there are two; of fp32
+/// ones, which have twice the bytes and registers, one block and one chunk.
+template <class T, class U, class Shape>
 __device__ inline void mix_tiles(const BulkArguments& p,
                                  const BulkSums& sums,
                                  const Team& team,
@@ -146,10 +164,19 @@ __device__ inline void mix_tiles(const BulkArguments& p,
                                  const ColumnRange& range,
                                  std::int64_t token) {
   const int blocks = p.config.tokens * sums.query_blocks;
-  int block = 0;
-  for (; block + 1 < blocks; block += 2)
-    mix_blocks<T, U, 2, kTiles == 2 ? 0 : kTiles>(p, sums, team, own, stage, range, token, block);
-  if (block < blocks) mix_blocks<T, U, 1, kTiles>(p, sums, team, own, stage, range, token, block);
+  const auto mix = [&]<int kBlocks, int kChunks>(std::integer_sequence<int, kBlocks, kChunks>,
+                                                 int block) {
+    mix_blocks<T, U, kBlocks, Shape::kTiles, kChunks>(p, sums, team, own, stage, range, token,
+                                                      block);
+  };
+  if constexpr (sizeof(U) == 4) {
+    for (int block = 0; block < blocks; ++block) mix(std::integer_sequence<int, 1, 1>{}, block);
+  } else {
+    int block = 0;
+    for (; block + 1 < blocks; block += 2)
+      mix(std::integer_sequence<int, 2, Shape::kChunks>{}, block);
+    if (block < blocks) mix(std::integer_sequence<int, 1, Shape::kChunks>{}, block);
+  }
 }
 
 /// The same on FMA pipes, any values: one query of one token after the other.
