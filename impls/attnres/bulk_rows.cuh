@@ -40,7 +40,7 @@ struct TokenGroups {
 /// Initialises the ring's barriers and those of the teams' exchange; by one thread, before a barrier of
 /// the CTA, or of the cluster where there is one.
 __device__ inline void init_barriers(const BulkConfig& config, BulkBarriers& barriers) {
-  for (int team = 0; team < kBulkTeams; ++team) {
+  for (int team = 0; team < config.teams; ++team) {
     for (int stage = 0; stage < config.stages; ++stage)
       sm90::mbarrier_init(sm90::shared_address(&barriers.full[team][stage]), 1);
     for (auto& barrier : barriers.exchange[team])
@@ -101,7 +101,7 @@ class StageCursor {
   }
   /// Goes on to the team's next group.
   __device__ void advance(const BulkConfig& config) {
-    stage_ = (stage_ + kBulkTeams) % config.stages;
+    stage_ = (stage_ + config.teams) % config.stages;
     if (stage_ == start_) phase_ ^= 1;  // every stage that the team comes to has been visited once
   }
 

@@ -88,11 +88,12 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
   const BulkArguments arguments = arguments_of(p, t, config);
   const BulkKernel kernel = kernel_for(p.dtype, arguments);
   launch.kernels.push_back(
-      {reinterpret_cast<const void*>(kernel), config.shared_bytes, bulk::kThreads});
+      {reinterpret_cast<const void*>(kernel), config.shared_bytes, config.threads()});
   const std::int64_t groups = (p.tokens() + config.tokens - 1) / config.tokens;
-  launch.enqueue = attnres::bulk_launch(kernel, arguments,
-                                        {config.ranks, bulk::kThreads, config.shared_bytes}, groups)
-                       .enqueue;
+  launch.enqueue =
+      attnres::bulk_launch(kernel, arguments, {config.ranks, config.threads(), config.shared_bytes},
+                           groups)
+          .enqueue;
   return launch;
 }
 
