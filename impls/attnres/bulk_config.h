@@ -12,9 +12,9 @@
 
 namespace attn::attnres {
 
-/// Warps of a CTA: teams take groups of tokens in turn. Much of a group's time is latency that no warp of
-/// its team can use, so that several groups are under way.
-inline constexpr int kBulkTeams = 4;
+/// Teams of a CTA take groups of tokens in turn. Much of a group's time is latency that no warp of its team can
+/// use, so that several groups are under way.
+inline constexpr int kMostTeams = 4;
 inline constexpr int kTeamWarps = 4;
 inline constexpr int kMostStages = 16;
 /// Columns of a step of the products: rows are padded to whole steps.
@@ -22,8 +22,8 @@ inline constexpr int kStepColumns = 32;
 
 /// Full barriers of every team and stage, two for each team's exchange; at the start of shared memory.
 struct BulkBarriers {
-  std::uint64_t full[kBulkTeams][kMostStages];
-  std::uint64_t exchange[kBulkTeams][2];
+  std::uint64_t full[kMostTeams][kMostStages];
+  std::uint64_t exchange[kMostTeams][2];
 };
 static_assert(sizeof(BulkBarriers) % 16 == 0, "rows follow, and start on 16 bytes");
 
@@ -39,7 +39,8 @@ constexpr ColumnRange columns_of(int groups, int ranks, int rank) {
 
 /// A layout; plain integers, so that kernels take it as an argument.
 struct BulkConfig {
-  int ranks = 0;   ///< CTAs of a cluster; 0 where nothing fits
+  int ranks = 0;  ///< CTAs of a cluster; 0 where nothing fits
+  int teams = kMostTeams;
   int tokens = 1;  ///< of a group
   int stages = 0;
   int group_rows = 0;     ///< staged rows of a group
@@ -47,6 +48,7 @@ struct BulkConfig {
   int padded = 0;         ///< columns of a row in shared memory: this rank's, then zeros
   std::size_t shared_bytes = 0;
 
+  constexpr int threads() const { return 32 * kTeamWarps * teams; }
   /// Rows lie an odd number of 16 bytes apart: eight neighbours meet no bank twice.
   constexpr int row_bytes() const { return padded * 2 + 16; }
   constexpr int stage_bytes() const { return group_rows * row_bytes(); }
@@ -69,7 +71,8 @@ struct BulkNeeds {
 };
 
 /// The fewest ranks, then the largest groups, with a stage for each team or for each of a cluster's
-/// groups; few tokens are spread over all ranks that there are SMs for. Else what has most stages.
+/// groups; few tokens are spread over all ranks that there are SMs for. Else what has most stages. Where all teams
+/// would leave no stage whose copies run ahead, one team less.
 BulkConfig choose_bulk(const BulkNeeds& needs, const DeviceInfo& device);
 
 /// For a row of results: "2 CTAs a cluster, 5 stages of 2 tokens".

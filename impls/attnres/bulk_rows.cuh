@@ -17,20 +17,22 @@ namespace attn::attnres {
 
 /// The groups of tokens of one cluster: group i has tokens [begin(i), begin(i) + count(i)).
 struct TokenGroups {
-  std::int64_t tokens;       // of the problem
-  std::int64_t first, step;  // clusters take groups in turn: neighbours lie in the same DRAM pages
+  std::int64_t tokens;  // of the problem
+  int first, step;      // clusters take groups in turn: neighbours lie in the same DRAM pages
   int size;
 
   __device__ static TokenGroups of(const BulkConfig& config,
                                    std::int64_t tokens,
-                                   std::int64_t cluster,
-                                   std::int64_t clusters) {
+                                   int cluster,
+                                   int clusters) {
     return {tokens, cluster, clusters, config.tokens};
   }
-  __device__ std::int64_t begin(std::int64_t i) const { return (first + i * step) * size; }
-  __device__ bool has(std::int64_t i) const { return begin(i) < tokens; }
+  __device__ std::int64_t begin(int i) const {
+    return (first + static_cast<std::int64_t>(i) * step) * size;
+  }
+  __device__ bool has(int i) const { return begin(i) < tokens; }
   /// Fewer than `size` in the last group.
-  __device__ int count(std::int64_t i) const {
+  __device__ int count(int i) const {
     return static_cast<int>(min(static_cast<std::int64_t>(size), tokens - begin(i)));
   }
 };
@@ -38,7 +40,7 @@ struct TokenGroups {
 /// Initialises the ring's barriers and those of the teams' exchange; by one thread, before a barrier of
 /// the CTA, or of the cluster where there is one.
 __device__ inline void init_barriers(const BulkConfig& config, BulkBarriers& barriers) {
-  for (int team = 0; team < kBulkTeams; ++team) {
+  for (int team = 0; team < config.teams; ++team) {
     for (int stage = 0; stage < config.stages; ++stage)
       sm90::mbarrier_init(sm90::shared_address(&barriers.full[team][stage]), 1);
     for (auto& barrier : barriers.exchange[team])
@@ -67,7 +69,7 @@ __device__ inline void start_copies(const BulkConfig& config,
                                     BulkBarriers& barriers,
                                     std::uint32_t stages,
                                     const TokenGroups& groups,
-                                    std::int64_t i,
+                                    int i,
                                     int stage,
                                     int team,
                                     int token_rows,
@@ -99,7 +101,7 @@ class StageCursor {
   }
   /// Goes on to the team's next group.
   __device__ void advance(const BulkConfig& config) {
-    stage_ = (stage_ + kBulkTeams) % config.stages;
+    stage_ = (stage_ + config.teams) % config.stages;
     if (stage_ == start_) phase_ ^= 1;  // every stage that the team comes to has been visited once
   }
 

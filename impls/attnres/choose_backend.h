@@ -19,14 +19,14 @@ template <class Op>
 inline constexpr std::string_view kSm90Rung =
     std::is_same_v<Op, AttnResMix> ? "cluster_sm90" : "bulk_sm90";
 
-/// Whether it comes before fused_simt. Of phase 1 fused_simt is the faster rung for narrow rows, one or two
-/// sources and few queries: README.md beside this file has the times that say so.
+/// Whether it comes before fused_simt. Of phase 1 fused_simt is the faster rung for narrow rows and few queries:
+/// README.md beside this file has the times that say so.
 template <class Op>
 bool prefers_sm90_rung(const typename Op::Problem& p, const DeviceInfo& device) {
   if constexpr (std::is_same_v<Op, AttnResMix>) {
     return prefers_cluster(held_needs(p), device.sm_count);
   } else if constexpr (std::is_same_v<Op, AttnResPhase1>) {
-    return p.D > 2048 || (p.D > 1024 && p.S >= 4 && p.N > 2);
+    return p.D > 2048 || (p.D > 1024 && p.S >= 4);
   } else {
     return true;
   }

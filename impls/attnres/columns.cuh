@@ -46,33 +46,6 @@ __device__ inline void load_columns(const T* row, int group, int D, float (&x)[k
   }
 }
 
-/// Writes a group to a row that starts on 16 bytes, past the caches: nobody reads it soon.
-template <class T>
-__device__ inline void store_group(T* row, int group, const float (&x)[kColumns]) {
-  constexpr int kWidth = kVectorElements<T>;
-#pragma unroll
-  for (int part = 0; part < kGroupVectors<T>; ++part) {
-    float vector[kWidth];
-#pragma unroll
-    for (int i = 0; i < kWidth; ++i) vector[i] = x[part * kWidth + i];
-    __stcs(reinterpret_cast<uint4*>(row + group * kColumns + part * kWidth),
-           pack_vector<T>(vector));
-  }
-}
-
-template <class T, Rows kRows>
-__device__ inline void store_columns(T* row, int group, int D, const float (&x)[kColumns]) {
-  if constexpr (kRows == Rows::kSingle) {
-#pragma unroll
-    for (int i = 0; i < kColumns; ++i) {
-      const int column = group * kColumns + i;
-      if (column < D) row[column] = from_float<T>(x[i]);
-    }
-  } else {
-    store_group(row, group, x);
-  }
-}
-
 /// A group as it lies in memory. Nothing is converted before it is used, so that the loads of several rows
 /// are in flight together.
 template <class T>
@@ -116,7 +89,33 @@ struct HeldGroup {
       raw[part] = pack_vector<T>(vector);
     }
   }
+  /// To a row that starts on 16 bytes, past the caches: nobody reads it soon.
+  __device__ void store(T* row, int group) const {
+#pragma unroll
+    for (int part = 0; part < kGroupVectors<T>; ++part)
+      __stcs(reinterpret_cast<uint4*>(row + group * kColumns) + part, raw[part]);
+  }
 };
+
+template <class T>
+__device__ inline void store_group(T* row, int group, const float (&x)[kColumns]) {
+  HeldGroup<T> held;
+  held.set_columns(x);
+  held.store(row, group);
+}
+
+template <class T, Rows kRows>
+__device__ inline void store_columns(T* row, int group, int D, const float (&x)[kColumns]) {
+  if constexpr (kRows == Rows::kSingle) {
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i) {
+      const int column = group * kColumns + i;
+      if (column < D) row[column] = from_float<T>(x[i]);
+    }
+  } else {
+    store_group(row, group, x);
+  }
+}
 
 /// Calls `function(std::type_identity<T>{})` with the device type of `dtype`, on the device.
 template <class Function>

@@ -85,18 +85,47 @@ struct ChunkColumns {
 /// and the next.
 using ChunkSums = float[kChunkProducts][4];
 
-/// Adds a tile's rows times a block's weights, the small terms first.
+/// A lane's part of a tile's weights for a block, the small terms first. `swap` exchanges outputs 4 i and 4 i + 1
+/// with 4 i + 2 and 4 i + 3.
+struct LaneTerms {
+  std::uint32_t word[kWeightTerms];
+
+  __device__ static LaneTerms load(const std::uint32_t* tile, int lane, bool swap) {
+    LaneTerms terms;
+#pragma unroll
+    for (int i = 0; i < kWeightTerms; ++i)
+      terms.word[i] = tile[32 * (kWeightTerms - 1 - i) + (swap ? lane ^ 8 : lane)];
+    return terms;
+  }
+};
+
+/// Adds a tile's rows times a block's weights.
 template <class T>
 __device__ inline void add_weighted_rows(const ChunkColumns& columns,
-                                         const std::uint32_t* terms,
-                                         int lane,
+                                         const LaneTerms& terms,
                                          ChunkSums& sums) {
 #pragma unroll
-  for (int term = kWeightTerms - 1; term >= 0; --term) {
-    const std::uint32_t weights = terms[32 * term + lane];
+  for (const std::uint32_t weights : terms.word) {
 #pragma unroll
     for (int j = 0; j < kChunkProducts; ++j)
       sm80::mma_m16n8k8<T>(sums[j], columns.word[j], weights);
+  }
+}
+
+/// The same of two tiles together.
+template <class T>
+__device__ inline void add_weighted_rows(const ChunkColumns (&columns)[2],
+                                         const LaneTerms (&terms)[2],
+                                         ChunkSums& sums) {
+#pragma unroll
+  for (int term = 0; term < kWeightTerms; ++term) {
+#pragma unroll
+    for (int j = 0; j < kChunkProducts; ++j) {
+      const std::uint32_t(&low)[2] = columns[0].word[j];
+      const std::uint32_t(&high)[2] = columns[1].word[j];
+      sm80::mma_m16n8k16<T>(sums[j], {low[0], low[1], high[0], high[1]}, terms[0].word[term],
+                            terms[1].word[term]);
+    }
   }
 }
 

@@ -1,14 +1,15 @@
 // The kernel of bulk_sm90: teams of warps take groups of tokens in turn.
 #pragma once
 
+#include "impls/arch/sm80/lane.cuh"
 #include "impls/arch/sm90/cluster.cuh"
 #include "impls/attnres/bulk_rows.cuh"
 #include "impls/attnres/depth_products.cuh"
 #include "impls/attnres/lane_softmax.cuh"
-#include "impls/attnres/mixed_rows.cuh"
 #include "impls/attnres/query_rows.cuh"
 #include "impls/attnres/rank_exchange.cuh"
-#include "impls/attnres_phase1/bulk_sm90.h"
+#include "impls/attnres_phase1/bulk_mix.cuh"
+#include "impls/common/warp_reduce.cuh"
 
 namespace attn::attnres_phase1 {
 namespace bulk {
@@ -16,39 +17,10 @@ namespace bulk {
 using attnres::BulkBarriers;
 using attnres::BulkConfig;
 using attnres::ColumnRange;
-using attnres::kColumns;
 using attnres::StagedRows;
-using attnres::Team;
 using attnres::TokenGroups;
 
-constexpr int kThreads = 32 * attnres::kTeamWarps * attnres::kBulkTeams;
-constexpr int kSoftmaxLanes = 4;
-
-/// What a team works in, behind the stages.
-struct TeamMemory {
-  float* products;           // [warps, query rows + 1, pitch]
-  float* totals;             // [S + 1, pitch]: inner products of whole queries, then r
-  float* weights;            // [rows of a group, S rounded up]
-  attnres::TermTiles terms;  // the same for tensor cores; zeros where an output has none of a row
-  int* splits;               // [tokens, S]: all that the terms of a query need is there
-  float* slots;              // of the exchange
-
-  __device__ static TeamMemory of(const BulkConfig& config,
-                                  const BulkSums& sums,
-                                  const Team& team,
-                                  char* memory) {
-    TeamMemory own{};
-    own.products =
-        reinterpret_cast<float*>(memory + config.rest_offset()) + team.index * sums.team_floats();
-    own.totals = own.products + attnres::kTeamWarps * sums.warp_floats;
-    own.weights = own.totals + sums.total_floats;
-    own.terms = {reinterpret_cast<std::uint32_t*>(own.weights + sums.weight_floats),
-                 sums.term_tiles};
-    own.splits = reinterpret_cast<int*>(own.terms.words + sums.term_words);
-    own.slots = reinterpret_cast<float*>(own.splits + sums.pair_words);
-    return own;
-  }
-};
+constexpr int kMostThreads = 32 * attnres::kTeamWarps * attnres::kMostTeams;
 
 /// One rank's part of a total: the warps' products of all terms of a query, or the squares, in order.
 __device__ inline float add_products(const BulkArguments& p,
@@ -67,67 +39,132 @@ __device__ inline float add_products(const BulkArguments& p,
   return total;
 }
 
-/// Totals of a group's products from those of all warps and ranks; r in place of the squares. Ends with
-/// a barrier of the team.
-__device__ inline void add_totals(const BulkArguments& p,
-                                  const BulkSums& sums,
-                                  const Team& team,
-                                  const TeamMemory& own,
-                                  attnres::RankExchange& exchange) {
-  const auto part = [&](int i) { return add_products(p, sums, own.products, i); };
-  const auto finish = [&](int i, float total) {
-    own.totals[i] =
-        i < p.S * sums.pitch ? total : 1.0f / sqrtf(total / static_cast<float>(p.D) + p.eps);
-  };
-  if (p.config.ranks == 1) {
-    for (int i = team.thread; i < sums.total_floats; i += team.threads()) finish(i, part(i));
-  } else {
-    exchange.send(team, part);
+/// Sends what the ranks of a cluster need of each other, and waits for it; sum(i) is then the total of
+/// product i over warps and ranks.
+class Totals {
+ public:
+  __device__ Totals(const BulkArguments& p,
+                    const BulkSums& sums,
+                    const Team& team,
+                    const TeamMemory& own,
+                    const attnres::RankExchange& exchange)
+      : p_(p), sums_(sums), own_(own), exchange_(exchange) {
+    if (p.config.ranks == 1) return;
+    exchange.send(team, [&](int i) { return add_products(p, sums, own.products, i); });
     exchange.wait();
-    for (int i = team.thread; i < sums.total_floats; i += team.threads())
-      finish(i, exchange.total(i));
-    exchange.advance();
   }
-  team.sync();  // the team's warps: totals and r are there; the warps' products may be written again
+  __device__ float sum(int i) const {
+    return p_.config.ranks == 1 ? add_products(p_, sums_, own_.products, i) : exchange_.total(i);
+  }
+  /// The reciprocal RMS of staged row `column`.
+  __device__ float r(int column) const {
+    return 1.0f / sqrtf(sum(p_.S * sums_.pitch + column) / static_cast<float>(p_.D) + p_.eps);
+  }
+
+ private:
+  const BulkArguments& p_;
+  const BulkSums& sums_;
+  const TeamMemory& own_;
+  const attnres::RankExchange& exchange_;
+};
+
+/// Token `t` of a group and query s, whose weights kLanes lanes find.
+struct Pair {
+  int index, t, s;
+  bool exists;
+};
+
+/// Calls find(pair) for every pair of a group by kLanes lanes of a warp; it returns the lse, and whether
+/// terms hold all weights of the lane. Ends with a barrier of the team.
+template <int kLanes, class Find>
+__device__ inline void for_each_pair(const BulkArguments& p,
+                                     const Team& team,
+                                     const TeamMemory& own,
+                                     std::int64_t token,
+                                     int tokens,
+                                     Find&& find) {
+  const int pairs = tokens * p.S;
+  for (int first = team.warp * 32; first < pairs * kLanes; first += team.threads()) {
+    const int index = (first + team.lane) / kLanes;
+    const bool exists = index < pairs;
+    const Pair pair{index, exists ? index / p.S : 0, exists ? index % p.S : 0, exists};
+    bool splits = true;
+    const float lse = find(pair, splits);
+    const unsigned votes = __ballot_sync(0xffffffffu, splits) >> team.lane / kLanes * kLanes;
+    if (exists && team.lane % kLanes == 0) {
+      own.splits[index] = votes % (1u << kLanes) == (1u << kLanes) - 1;
+      if (sm90::cluster_rank() == 0) p.lse[pair.s * p.tokens + token + pair.t] = lse;
+    }
+  }
+  team.sync();  // the team's warps: the weights are there
 }
 
-/// The weights of every token and query of a group, and their lse. Ends with a barrier of the team.
+/// Sets the terms of a weight. Returns whether they hold it, and the row, whose r is neither 0 nor NaN then, is
+/// finite.
 template <class T>
+__device__ inline bool put_weight(const BulkSums& sums,
+                                  const TeamMemory& own,
+                                  const Pair& pair,
+                                  int column,
+                                  float weight,
+                                  float r) {
+  own.terms.put<T>(pair.t * sums.query_blocks * attnres::kTileRows + pair.s, column, weight);
+  return r > 0 && (weight == 0 || !(weight < attnres::kLeastWeight<T>));
+}
+
+/// The weights of every token and query of a group, and their lse: of N <= kLanes sources, one a lane.
+template <class T, int kLanes>
 __device__ inline void find_weights(const BulkArguments& p,
                                     const BulkSums& sums,
                                     const Team& team,
                                     const TeamMemory& own,
+                                    const Totals& totals,
                                     std::int64_t token,
-                                    int tokens,
-                                    bool stores) {
-  const int lanes = tokens * p.S * kSoftmaxLanes;
-  for (int warp_first = team.warp * 32; warp_first < lanes; warp_first += team.threads()) {
-    const int pair = (warp_first + team.lane) / kSoftmaxLanes;
-    const int part = team.lane % kSoftmaxLanes;
-    const bool exists = pair < tokens * p.S;
-    const int t = exists ? pair / p.S : 0;
-    const int s = exists ? pair % p.S : 0;
-    const float* r = own.totals + p.S * sums.pitch + t * p.N;
-    float* weights = own.weights + t * p.N * sums.weight_pitch + s;
-    const float lse = attnres::depth_softmax_lanes<kSoftmaxLanes>(
-        exists ? p.N : 0, part, own.totals + s * sums.pitch + t * p.N, r, weights,
-        sums.weight_pitch);
-    const int output = t * sums.query_blocks * attnres::kTileRows + s;
-    bool splits = true;
-    for (int n = part; exists && n < p.N; n += kSoftmaxLanes) {
-      const float weight = weights[n * sums.weight_pitch];
-      own.terms.put<T>(output, t * p.N + n, weight);
-      // r is neither 0 nor NaN: the row is finite.
-      splits &= r[n] > 0 && (weight == 0 || !(weight < attnres::kLeastWeight<T>));
+                                    int tokens) {
+  const int n = team.lane % kLanes;
+  for_each_pair<kLanes>(p, team, own, token, tokens, [&](const Pair& pair, bool& splits) {
+    const bool has = pair.exists && n < p.N;
+    const int column = pair.t * p.N + (has ? n : 0);
+    const float r = totals.r(column);
+    const float logit = has ? totals.sum(pair.s * sums.pitch + column) * r : -INFINITY;
+    const float largest = warp_reduce<kLanes>(logit, Max{});
+    const float e = has ? expf(logit - largest) : 0.0f;
+    const float sum = warp_reduce<kLanes>(e, Sum{});
+    if (has) {
+      const float weight = e * (1.0f / sum);
+      own.weights[column * sums.weight_pitch + pair.s] = weight;
+      splits = put_weight<T>(sums, own, pair, column, weight, r);
     }
-    const unsigned votes =
-        __ballot_sync(0xffffffffu, splits) >> team.lane / kSoftmaxLanes * kSoftmaxLanes;
-    if (exists && part == 0) {
-      own.splits[pair] = votes % (1u << kSoftmaxLanes) == (1u << kSoftmaxLanes) - 1;
-      if (stores) p.lse[s * p.tokens + token + t] = lse;
-    }
-  }
-  team.sync();  // the team's warps: the weights are there
+    return largest + logf(sum);
+  });
+}
+
+/// The same of any number of sources.
+template <class T>
+__device__ inline void find_many_weights(const BulkArguments& p,
+                                         const BulkSums& sums,
+                                         const Team& team,
+                                         const TeamMemory& own,
+                                         const Totals& totals,
+                                         std::int64_t token,
+                                         int tokens) {
+  constexpr int kLanes = 16;
+  const float* r = own.totals + p.S * sums.pitch;
+  for (int i = team.thread; i < sums.total_floats; i += team.threads())
+    own.totals[i] = i < p.S * sums.pitch ? totals.sum(i) : totals.r(i - p.S * sums.pitch);
+  team.sync();  // the team's warps: totals and r are there
+  for_each_pair<kLanes>(p, team, own, token, tokens, [&](const Pair& pair, bool& splits) {
+    const int first = pair.t * p.N;
+    const int part = team.lane % kLanes;
+    float* weights = own.weights + first * sums.weight_pitch + pair.s;
+    const float lse = attnres::depth_softmax_lanes<kLanes>(pair.exists ? p.N : 0, part,
+                                                           own.totals + pair.s * sums.pitch + first,
+                                                           r + first, weights, sums.weight_pitch);
+    for (int n = part; pair.exists && n < p.N; n += kLanes)
+      splits &=
+          put_weight<T>(sums, own, pair, first + n, weights[n * sums.weight_pitch], r[first + n]);
+    return lse;
+  });
 }
 
 /// Whether tensor cores may mix a group: rows that are not finite would reach outputs whose weight of
@@ -142,185 +179,130 @@ __device__ inline bool may_split(const BulkArguments& p,
   return __all_sync(0xffffffffu, splits) != 0;
 }
 
-/// The mixed rows of kBlocks blocks of outputs from `block` on, of a group, on tensor cores; warps take
-/// chunks of columns in turn.
-template <class T, class U, int kBlocks>
-__device__ inline void mix_blocks(const BulkArguments& p,
-                                  const BulkSums& sums,
-                                  const Team& team,
-                                  const TeamMemory& own,
-                                  const char* stage,
-                                  const ColumnRange& range,
-                                  std::int64_t token,
-                                  int block) {
-  constexpr int kGroups = attnres::kChunkColumns / kColumns;
-  const int first_group = team.warp * kGroups + team.lane / 4;
-  const std::int64_t plane = p.tokens * p.D;
-  U* to[kBlocks];    // the first of a lane's two outputs of a block
-  int has[kBlocks];  // of the two
-#pragma unroll
-  for (int i = 0; i < kBlocks; ++i) {
-    const int s = (block + i) % sums.query_blocks * attnres::kTileRows + team.lane % 4 * 2;
-    const std::int64_t t = token + (block + i) / sums.query_blocks;
-    has[i] = p.S - s;
-    to[i] =
-        static_cast<U*>(p.out) + (s * p.tokens + t) * p.D + (range.first + first_group) * kColumns;
-  }
-  // A warp's lanes leave together: the condition is that of its first.
-  for (int group = first_group; group - team.lane / 4 < range.count;
-       group += attnres::kTeamWarps * kGroups) {
-    const int column = min(group, range.count - 1) * 16;
-    attnres::ChunkSums mixed[kBlocks] = {};
-    for (int tile = 0; tile < sums.term_tiles; ++tile) {
-      const auto columns = attnres::ChunkColumns::load(
-          stage, p.config.row_bytes(), p.config.group_rows, tile, column, team.lane);
-#pragma unroll
-      for (int i = 0; i < kBlocks; ++i)
-        attnres::add_weighted_rows<T>(columns, own.terms.tile(block + i, tile), team.lane,
-                                      mixed[i]);
-    }
-#pragma unroll
-    for (int i = 0; i < kBlocks; ++i) {
-#pragma unroll
-      for (int second = 0; second < 2; ++second) {
-        float x[kColumns];
-        attnres::take_columns<T>(mixed[i], second, x);
-        if (group < range.count && second < has[i])
-          attnres::store_group(to[i] + second * plane, 0, x);
-      }
-      to[i] += attnres::kTeamWarps * attnres::kChunkColumns;
-    }
-  }
+/// The columns of this CTA.
+__device__ inline ColumnRange own_columns(const BulkArguments& p) {
+  return attnres::columns_of(p.D / kColumns, p.config.ranks,
+                             static_cast<int>(sm90::cluster_rank()));
 }
 
-/// The mixed rows of a group on tensor cores, two blocks of outputs at a time where there are two.
-template <class T, class U>
-__device__ inline void mix_tiles(const BulkArguments& p,
+/// Starts the copies of group i, which team `reader` will read in `stage`; by a whole warp.
+template <class T>
+__device__ inline void copy_group(const BulkArguments& p,
+                                  BulkBarriers& barriers,
+                                  const TokenGroups& groups,
+                                  int i,
+                                  int stage,
+                                  int reader,
+                                  char* memory) {
+  const ColumnRange range = own_columns(p);
+  attnres::start_copies(p.config, barriers, sm90::shared_address(memory + p.config.stage_offset()),
+                        groups, i, stage, reader, p.N, static_cast<std::uint32_t>(range.count * 16),
+                        sm80::lane_id(), [&](std::int64_t token, int row) {
+                          const int n = row % p.N;
+                          return static_cast<const T*>(p.v.data[n]) +
+                                 (token + row / p.N) * p.v.stride + range.first * kColumns;
+                        });
+}
+
+/// Stores the mixed rows of a group. Ends with a barrier of the team.
+template <class T, class Shape>
+__device__ inline void mix_group(const BulkArguments& p,
                                  const BulkSums& sums,
-                                 const Team& team,
-                                 const TeamMemory& own,
                                  const char* stage,
-                                 const ColumnRange& range,
-                                 std::int64_t token) {
-  const int blocks = p.config.tokens * sums.query_blocks;
-  int block = 0;
-  for (; block + 1 < blocks; block += 2)
-    mix_blocks<T, U, 2>(p, sums, team, own, stage, range, token, block);
-  if (block < blocks) mix_blocks<T, U, 1>(p, sums, team, own, stage, range, token, block);
-}
-
-/// The same on FMA pipes, any values: one query of one token after the other.
-template <class T, class U>
-__device__ inline void mix_rows(const BulkArguments& p,
-                                const BulkSums& sums,
-                                const Team& team,
-                                const TeamMemory& own,
-                                const char* stage,
-                                const ColumnRange& range,
-                                std::int64_t token,
-                                int tokens) {
-  for (int output = 0; output < tokens * p.S; ++output) {
-    const int t = output / p.S;
-    const int s = output % p.S;
-    U* to = static_cast<U*>(p.out) + (s * p.tokens + token + t) * p.D;
-    for (int group = team.thread; group < range.count; group += team.threads()) {
-      float mixed[kColumns];
-#pragma unroll
-      for (float& x : mixed) x = -0.0f;  // one source comes out bit for bit
-      for (int row = t * p.N; row < (t + 1) * p.N; ++row) {
-        float x[kColumns];
-        load_vector(reinterpret_cast<const T*>(stage + row * p.config.row_bytes() + group * 16), x);
-        const float weight = own.weights[row * sums.weight_pitch + s];
-#pragma unroll
-        for (int i = 0; i < kColumns; ++i) mixed[i] += weight * x[i];
-      }
-      attnres::store_group(to, range.first + group, mixed);
+                                 std::int64_t token,
+                                 int tokens,
+                                 char* memory) {
+  const Team team = Team::of(sm80::thread_id(), attnres::kTeamWarps);
+  const TeamMemory own = TeamMemory::of(p.config, sums, team, memory);
+  const bool splits = may_split(p, team, own, tokens);
+  const ColumnRange range = own_columns(p);
+  attnres::as_type(p.out_dtype, [&]<class U>(std::type_identity<U>) {
+    if (splits) {
+      mix_tiles<T, U, Shape>(p, sums, team, own, stage, range, token);
+    } else {
+      mix_rows<T, U>(p, sums, team, own, stage, range, token, tokens);
     }
-  }
+  });
+  team.sync();  // the team's warps: the stage and the weights have been read
 }
 
 /// A team's groups, one after the other.
-template <class T>
+template <class T, class Shape>
 __device__ inline void read_groups(const BulkArguments& p,
                                    const Team& team,
                                    BulkBarriers& barriers,
                                    const TokenGroups& groups,
-                                   const ColumnRange& range,
-                                   bool first_rank,
                                    char* memory) {
   const BulkConfig& config = p.config;
   const BulkSums sums = BulkSums::of(config, p.S, p.terms);
-  const TeamMemory own = TeamMemory::of(config, sums, team, memory);
-  const auto copy = [&](std::int64_t i, int stage, int reader) {
-    attnres::start_copies(config, barriers, sm90::shared_address(memory + config.stage_offset()),
-                          groups, i, stage, reader, p.N,
-                          static_cast<std::uint32_t>(range.count * 16), team.lane,
-                          [&](std::int64_t token, int row) {
-                            const int n = row % p.N;
-                            return static_cast<const T*>(p.v.data[n]) +
-                                   (token + row / p.N) * p.v.stride + range.first * kColumns;
-                          });
-  };
-  if (team.warp == 0)
-    for (int i = team.index; i < config.stages; i += attnres::kBulkTeams) copy(i, i, team.index);
-  attnres::RankExchange exchange(own.slots, barriers.exchange[team.index], config.ranks,
-                                 sums.total_floats);
+  const TeamMemory start = TeamMemory::of(config, sums, team, memory);
   attnres::StageCursor cursor(config, team);
-  const int next_reader = (team.index + config.stages) % attnres::kBulkTeams;  // of a stage
-  const StagedRows queries{sm90::shared_address(memory + config.resident_offset()),
-                           config.row_bytes(), sums.query_rows};
-  const attnres::StepRange steps =
-      attnres::steps_of(config.steps(), team.warp, attnres::kTeamWarps);
-  for (int i = team.thread; i < sums.term_words; i += team.threads()) own.terms.words[i] = 0;
-  for (std::int64_t i = team.index; groups.has(i); i += attnres::kBulkTeams) {
+  for (int i = team.thread; i < sums.term_words; i += team.threads()) start.terms.words[i] = 0;
+  for (int i = team.index; groups.has(i); i += config.teams) {
+    // Anew: what comes of them is not kept from group to group, in registers that the products need.
+    const Team here = Team::of(sm80::thread_id(), attnres::kTeamWarps);
+    const TeamMemory own = TeamMemory::of(config, sums, here, memory);
+    const StagedRows queries{sm90::shared_address(memory + config.resident_offset()),
+                             config.row_bytes(), sums.query_rows};
+    const attnres::StepRange steps =
+        attnres::steps_of(config.steps(), here.warp, attnres::kTeamWarps);
     const char* stage = memory + config.stage_offset() + cursor.stage() * config.stage_bytes();
     const StagedRows rows{sm90::shared_address(stage), config.row_bytes(), config.group_rows};
-    cursor.wait(team, barriers);
-    attnres::warp_products<T, true>(queries, rows, steps.first, steps.count, team.lane,
-                                    own.products + team.warp * sums.warp_floats);
-    team.sync();  // the team's warps: their products are there
-    add_totals(p, sums, team, own, exchange);
+    cursor.wait(here, barriers);
+    attnres::warp_products<T, Shape::kTiles>(queries, rows, steps.first, steps.count, here.lane,
+                                             own.products + here.warp * sums.warp_floats);
+    here.sync();  // the team's warps: their products are there
     const std::int64_t token = groups.begin(i);
     const int tokens = groups.count(i);
-    find_weights<T>(p, sums, team, own, token, tokens, first_rank);
-    const bool splits = may_split(p, team, own, tokens);
-    attnres::as_type(p.out_dtype, [&]<class U>(std::type_identity<U>) {
-      if (splits) {
-        mix_tiles<T, U>(p, sums, team, own, stage, range, token);
-      } else {
-        mix_rows<T, U>(p, sums, team, own, stage, range, token, tokens);
-      }
-    });
-    team.sync();  // the team's warps: the stage and the weights have been read
-    if (team.warp == 0) copy(i + config.stages, cursor.stage(), next_reader);
+    const attnres::RankExchange exchange(own.slots, barriers.exchange[here.index], config.ranks,
+                                         sums.total_floats, i / config.teams);
+    const Totals totals(p, sums, here, own, exchange);
+    if constexpr (Shape::kTiles == 0) {
+      find_many_weights<T>(p, sums, here, own, totals, token, tokens);
+    } else if constexpr (Shape::kTiles == 2) {
+      find_weights<T, 16>(p, sums, here, own, totals, token, tokens);
+    } else if (p.N > 4) {
+      find_weights<T, 8>(p, sums, here, own, totals, token, tokens);
+    } else {
+      find_weights<T, 4>(p, sums, here, own, totals, token, tokens);
+    }
+    mix_group<T, Shape>(p, sums, stage, token, tokens, memory);
+    if (here.warp == 0)
+      copy_group<T>(p, barriers, groups, i + config.stages, cursor.stage(),
+                    (here.index + config.stages) % config.teams, memory);
     cursor.advance(config);
   }
 }
 
-template <class T>
-__global__ void __launch_bounds__(kThreads, 1)
+template <class T, class Shape>
+__global__ void __launch_bounds__(kMostThreads, 1)
     read_kernel(const __grid_constant__ BulkArguments p) {
   extern __shared__ __align__(128) char memory[];
   auto& barriers = *reinterpret_cast<BulkBarriers*>(memory);
   const BulkConfig& config = p.config;
   const auto thread = static_cast<int>(threadIdx.x);
-  const auto rank = static_cast<int>(sm90::cluster_rank());
-  const ColumnRange range = attnres::columns_of(p.D / kColumns, config.ranks, rank);
+  const ColumnRange range = own_columns(p);
   const TokenGroups groups =
-      TokenGroups::of(config, p.tokens, blockIdx.x / static_cast<unsigned>(config.ranks),
-                      gridDim.x / static_cast<unsigned>(config.ranks));
+      TokenGroups::of(config, p.tokens, static_cast<int>(blockIdx.x) / config.ranks,
+                      static_cast<int>(gridDim.x) / config.ranks);
+  const Team team = Team::of(thread, attnres::kTeamWarps);
   char* resident = memory + config.resident_offset();
   if (thread == 0) attnres::init_barriers(config, barriers);
+  __syncthreads();  // all threads: barriers are there
+  if (team.warp == 0) {
+    for (int i = team.index; i < config.stages; i += config.teams)
+      copy_group<T>(p, barriers, groups, i, i, team.index, memory);
+  }
   attnres::stage_queries<T>(config, p.wt, p.wt_dtype, p.S, p.D, p.terms, range, resident, thread,
-                            kThreads);
-  attnres::clear_padding(config, resident, config.resident_rows, range.count, thread, kThreads);
+                            config.threads());
+  attnres::clear_padding(config, resident, config.resident_rows, range.count, thread,
+                         config.threads());
   attnres::clear_padding(config, memory + config.stage_offset(), config.stages * config.group_rows,
-                         range.count, thread, kThreads);
+                         range.count, thread, config.threads());
   __syncwarp();
   sm90::cluster_arrive();  // all threads of the cluster: barriers, queries and zeros are there
   sm90::cluster_wait();
-  read_groups<T>(p, Team::of(thread, attnres::kTeamWarps), barriers, groups, range, rank == 0,
-                 memory);
+  read_groups<T, Shape>(p, team, barriers, groups, memory);
   if (config.ranks > 1) {
     __syncwarp();
     sm90::cluster_arrive();  // no CTA ends while another may still send it sums

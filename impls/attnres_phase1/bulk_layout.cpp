@@ -21,7 +21,7 @@ attnres::BulkConfig bulk_config(const Problem& p, const DeviceInfo& device) {
        .rest_bytes =
            [=](const attnres::BulkConfig& config) {
              const int floats = BulkSums::of(config, S, terms).team_floats();
-             return std::int64_t{4} * attnres::kBulkTeams * floats;
+             return std::int64_t{4} * config.teams * floats;
            }},
       device);
 }

@@ -30,8 +30,29 @@ using Problem = AttnResPhase1::Problem;
 using Tensors = AttnResPhase1::Tensors;
 using BulkKernel = void (*)(BulkArguments);
 
-BulkKernel kernel_for(DType dtype) {
-  return dtype == DType::kF16 ? bulk::read_kernel<__half> : bulk::read_kernel<__nv_bfloat16>;
+/// Whether warps mix two chunks at a time: where more than half of an output block's rows are there, and no warp
+/// gets more chunks by it.
+bool mixes_pairs(const BulkArguments& p) {
+  constexpr int kChunk = attnres::kChunkColumns;
+  const auto share = [&](int columns) {
+    const int width = (p.D + p.config.ranks - 1) / p.config.ranks;
+    const int chunks = (width + columns - 1) / columns;
+    return (chunks + attnres::kTeamWarps - 1) / attnres::kTeamWarps * (columns / kChunk);
+  };
+  return p.S > 4 && share(2 * kChunk) == share(kChunk);
+}
+
+template <class T>
+BulkKernel kernel_of(const BulkArguments& p) {
+  using bulk::GroupShape;
+  if (p.config.group_rows > 2 * attnres::kTileRows) return bulk::read_kernel<T, GroupShape<0, 1>>;
+  if (p.config.group_rows > attnres::kTileRows) return bulk::read_kernel<T, GroupShape<2, 1>>;
+  return mixes_pairs(p) ? bulk::read_kernel<T, GroupShape<1, 2>>
+                        : bulk::read_kernel<T, GroupShape<1, 1>>;
+}
+
+BulkKernel kernel_for(DType dtype, const BulkArguments& p) {
+  return dtype == DType::kF16 ? kernel_of<__half>(p) : kernel_of<__nv_bfloat16>(p);
 }
 
 /// Bulk copies and 16-byte accesses need every row to start on 16 bytes.
@@ -64,13 +85,15 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
   launch.enqueue = [](Stream) {};
   if (p.tokens() == 0) return launch;
   check_rows(p, t);
-  const BulkKernel kernel = kernel_for(p.dtype);
+  const BulkArguments arguments = arguments_of(p, t, config);
+  const BulkKernel kernel = kernel_for(p.dtype, arguments);
   launch.kernels.push_back(
-      {reinterpret_cast<const void*>(kernel), config.shared_bytes, bulk::kThreads});
+      {reinterpret_cast<const void*>(kernel), config.shared_bytes, config.threads()});
   const std::int64_t groups = (p.tokens() + config.tokens - 1) / config.tokens;
-  launch.enqueue = attnres::bulk_launch(kernel, arguments_of(p, t, config),
-                                        {config.ranks, bulk::kThreads, config.shared_bytes}, groups)
-                       .enqueue;
+  launch.enqueue =
+      attnres::bulk_launch(kernel, arguments, {config.ranks, config.threads(), config.shared_bytes},
+                           groups)
+          .enqueue;
   return launch;
 }
 

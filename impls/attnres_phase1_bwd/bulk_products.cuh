@@ -14,8 +14,6 @@ namespace bulk {
 ///
 /// Left operands come from memory as their registers lie, and nothing is moved: of up to eight queries
 /// they are rows 0 to 7 of one operand, their dout rows 8 to 15; of more each has an operand of its own.
-/// A source is multiplied with itself eight columns at a time: the registers of two such eights are a
-/// left operand of 16 rows, and either of them a right operand that matches one half of it.
 template <class T, int kQueries>
 class TokenProducts {
  public:
@@ -92,7 +90,7 @@ class TokenProducts {
   /// Steps of a chain of dependent products.
   static constexpr int kTogether = kTiles == 1 ? 4 : 2;
   static_assert(kTiles <= 2, "a left operand has sixteen rows");
-  static_assert(2 * kTogether <= attnres::kChainSteps, "squares take two products of a step");
+  static_assert(2 * kTogether <= attnres::kChainProducts, "squares take two products of a step");
 
   struct Totals {
     float left[kTiles][4];
@@ -103,8 +101,8 @@ class TokenProducts {
     std::uint32_t left[2][kTiles][4];  // of its halves
   };
   struct Chains {
-    float left[2][kTiles][4];  // of a step's two halves
-    float squares[2][4];  // of a half's two eights: rows 0 to 7 of one, rows 8 to 15 of the other
+    float left[2][kTiles][4] = {};  // of a step's two halves
+    attnres::SquareChains<T> squares;
   };
 
   __device__ static void store_pair(float* to, float x, float y) {
@@ -128,7 +126,7 @@ class TokenProducts {
   /// the last once more.
   template <int kSteps>
   __device__ __forceinline__ void add_steps(int step, std::uint32_t right, Operands& next) {
-    Chains chains = {};
+    Chains chains;
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {
       if constexpr (!kAhead) next = load(step + i, right);
@@ -144,8 +142,7 @@ class TokenProducts {
         total_.left[tile][i] += chains.left[0][tile][i] + chains.left[1][tile][i];
     }
 #pragma unroll
-    for (int i = 0; i < 2; ++i)
-      total_.squares[i] += chains.squares[0][i] + chains.squares[1][2 + i];
+    for (int i = 0; i < 2; ++i) total_.squares[i] += chains.squares.total(i);
   }
 
   __device__ static __forceinline__ void multiply_step(const Operands& step, Chains& chains) {
@@ -156,8 +153,7 @@ class TokenProducts {
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile)
         sm80::mma_m16n8k16<T>(chains.left[half][tile], step.left[half][tile], low, high);
-      sm80::mma_m16n8k8<T>(chains.squares[0], {low, high}, low);
-      sm80::mma_m16n8k8<T>(chains.squares[1], {low, high}, high);
+      chains.squares.add(low, high);
     }
   }
 

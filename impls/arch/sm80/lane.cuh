@@ -1,5 +1,5 @@
-// The number of a thread within its warp, read where it is needed.
-// Source: PTX ISA, "Special Registers: %laneid".
+// The number of a thread within its warp or CTA, read where it is needed.
+// Source: PTX ISA, "Special Registers: %laneid", "Special Registers: %tid".
 #pragma once
 
 namespace attn::sm80 {
@@ -10,6 +10,13 @@ __device__ inline int lane_id() {
   int lane;
   asm volatile("mov.u32 %0, %%laneid;" : "=r"(lane));  // PTX ISA, "%laneid"
   return lane;
+}
+
+/// threadIdx.x, for the same purpose.
+__device__ inline int thread_id() {
+  int thread;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));  // PTX ISA, "%tid"
+  return thread;
 }
 
 }  // namespace attn::sm80
