@@ -26,10 +26,12 @@ __device__ inline float lane_total(const float (*values)[kCount], int warps, int
 
 /// Of row i in lane i.
 struct LaneWeights {
-  float weight, logit;
+  float logit;
   float r;             ///< reciprocal RMS
-  float largest, sum;  ///< in every lane: of the logits; of their exponentials, less the largest
+  float e;             ///< exponential of the logit less the largest; 0 without a row
+  float largest, sum;  ///< in every lane: of the logits, of the exponentials
 
+  __device__ float weight() const { return e * (1.0f / sum); }
   __device__ float lse() const { return largest + logf(sum); }
 };
 
@@ -51,9 +53,9 @@ __device__ inline LaneWeights lane_softmax(
   const float r = rsqrtf(squares * inverse_width + eps);
   const float logit = has_row ? total * r : -INFINITY;
   const float largest = warp_largest(logit);
-  const float e = expf(logit - largest);  // 0 without a row
-  const float sum = warp_reduce<kLanes>(e, Sum{});
-  return {e * (1.0f / sum), logit, r, largest, sum};
+  const float e = expf(logit - largest);
+  const float sum = __shfl_sync(0xffffffffu, warp_reduce<kLanes>(e, Sum{}), 0);
+  return {logit, r, e, largest, sum};
 }
 
 template <class T, int kRows>

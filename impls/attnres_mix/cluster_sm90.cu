@@ -72,11 +72,16 @@ class ClusterCtas {
                                 static_cast<std::uint32_t>(uses % 2));
     __syncwarp();
     const int i = std::min(place.lane, kCount - 1);
-    float total = 0;
+    float of_cta[attnres::kMostRanks];
 #pragma unroll
     for (int rank = 0; rank < attnres::kMostRanks; ++rank)
-      total += rank < ranks() ? sums.of_cta[rank][i] : 0.0f;
-    return total;
+      of_cta[rank] = rank < ranks() ? sums.of_cta[rank][i] : 0.0f;
+#pragma unroll
+    for (int half = attnres::kMostRanks / 2; half > 0; half /= 2) {
+#pragma unroll
+      for (int rank = 0; rank < half; ++rank) of_cta[rank] += of_cta[rank + half];
+    }
+    return of_cta[0];
   }
 
  private:

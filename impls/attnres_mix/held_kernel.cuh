@@ -128,6 +128,17 @@ __device__ inline void store_products(const float (&w)[kColumns],
   }
 }
 
+/// Stores the lse and the weights, where they are asked for.
+__device__ inline void store_scalars(const MixArguments& p,
+                                     const HeldPlace& place,
+                                     std::int64_t token,
+                                     const attnres::LaneWeights& weights) {
+  if (place.group >= 32) return;  // one warp of the token
+  if (p.lse && place.lane == 0) p.lse[token] = weights.lse();
+  if (p.weights && place.lane < p.N)
+    p.weights[token * p.N + source_of(place.lane, p.N)] = weights.weight();
+}
+
 /// Stores the norm of the mixed row.
 template <class Ctas, class Sums>
 __device__ inline void store_norm(const MixArguments& p,
@@ -193,18 +204,19 @@ __global__ void __launch_bounds__(attnres::kHeldThreads)
     const float total = ctas.total(products, place, round / 2);
     const attnres::LaneWeights weights =
         attnres::lane_softmax<kRows>(total, p.N, inverse_width, p.eps, place.lane);
-    if (group < 32) {  // one warp of the token
-      if (p.lse && place.lane == 0) p.lse[token] = weights.lse();
-      if (p.weights && place.lane < p.N)
-        p.weights[token * p.N + source_of(place.lane, p.N)] = weights.weight;
-    }
+    if constexpr (!kOnce) store_scalars(p, place, token, weights);  // early: fewer registers
     float mixed[kColumns];
     attnres::forget_columns(rows.v);
-    attnres::mix_rows(rows.v, weights.weight, mixed);
+    attnres::mix_rows(rows.v, weights.e, mixed);  // while the lanes' exponentials are added up
+    const float scale = 1.0f / weights.sum;
+#pragma unroll
+    for (int c = 0; c < kColumns; ++c) mixed[c] *= scale;
     if constexpr (kAhead && !kOnce) rows.load(p, place, token + ctas.step());
     if (p.out.data && place.exists)
       attnres::store_columns_as<Rows::kDirect>(p.out.data, p.out.dtype, token * p.D, group, p.D,
                                                mixed);
+    if constexpr (kOnce)
+      store_scalars(p, place, token, weights);  // late: rows are not kept waiting
     if (p.normed.data) store_norm(p, ctas, place, token, round, gamma, scratch.norm, mixed);
     if constexpr (kOnce) return;
   }

@@ -166,7 +166,7 @@ __device__ LaneGradient lane_gradient(
     const SimtArguments& p, const attnres::LaneWeights& weights, float c, float dlse, int lane) {
   constexpr int kLanes = attnres::power_of_two(kRows);
   const bool has_row = lane < p.N;
-  const float weight = has_row ? weights.weight : 0.0f;
+  const float weight = has_row ? weights.weight() : 0.0f;
   const float mean = warp_reduce<kLanes>(has_row ? weight * c : 0.0f, Sum{});
   // Of one source the output is the source: no rounding may leave its logit a gradient.
   const float centred = p.N == 1 ? 0.0f : c - mean;
@@ -232,7 +232,7 @@ __global__ void __launch_bounds__(attnres::kHeldThreads, 1)
         attnres::lane_softmax<kRows>(total, p.N, inverse_width, p.eps, place.lane);
     float c;
     if constexpr (kNorm) {
-      c = through_norm(p, place, rows, lane.weight, scratch, weights, d);
+      c = through_norm(p, place, rows, lane.weight(), scratch, weights, d);
     } else {
       c = __shfl_sync(0xffffffffu, total, (place.lane + 2 * kRows) % 32);
     }
