@@ -9,8 +9,8 @@
 //           comes from the caches twice.
 // Limit:    memory: N + 1 rows a token, two more with an update, one more with a norm beside the output;
 //           6 N D FLOP.
-// Rounding: fp32; the updated source is rounded before anything reads it; one rounding of each output; the
-//           norm is that of the rounded row.
+// Rounding: fp32, reciprocal RMS within 2 ulp (rsqrt); the updated source is rounded before anything reads
+//           it; one rounding of each output; the norm is that of the rounded row.
 // Source:   reference/attnres/README.md.
 #include <cuda_runtime.h>
 
