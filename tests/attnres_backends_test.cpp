@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "reference/attnres_merge/contract.h"
@@ -253,19 +254,23 @@ void expect_repeats(OpCase<Op>& c, const char* name, std::int64_t plane = -1) {
 bool is_ours(std::string_view id) { return id != "libtorch" && id != "cpu_reference"; }
 
 TEST(AttnResBackends, ManyTokensThatRepeatGiveRowsThatRepeat) {
-  auto mix = normed<AttnResMix>(OutputNorm::kBoth, 12000, 264);
-  mix.N = 3;
-  mix.update = mix.weights = mix.lse = attnres::Option::kOn;
-  on_every_backend<AttnResMix>(
-      [&](const auto& backend, const Machine& machine) {
-        if (!is_ours(backend.info.id)) return;
-        OpCase<AttnResMix> c(mix);
-        repeat_tokens(c, "v", mix.N);
-        repeat_tokens(c, "update", 1);
-        c.run(backend, machine);
-        for (const char* name : {"out", "normed", "lse", "weights", "sum"}) expect_repeats(c, name);
-      },
-      mix);
+  // One warp of a cluster's CTA has its columns, or several have.
+  for (const auto& [T, D] : {std::pair{12000, 264}, std::pair{4000, 1040}}) {
+    auto mix = normed<AttnResMix>(OutputNorm::kBoth, T, D);
+    mix.N = 3;
+    mix.update = mix.weights = mix.lse = attnres::Option::kOn;
+    on_every_backend<AttnResMix>(
+        [&](const auto& backend, const Machine& machine) {
+          if (!is_ours(backend.info.id)) return;
+          OpCase<AttnResMix> c(mix);
+          repeat_tokens(c, "v", mix.N);
+          repeat_tokens(c, "update", 1);
+          c.run(backend, machine);
+          for (const char* name : {"out", "normed", "lse", "weights", "sum"})
+            expect_repeats(c, name);
+        },
+        mix);
+  }
   auto backward = normed<AttnResMixBwd>(OutputNorm::kBoth, 12000, 264);
   backward.N = 3;
   on_every_backend<AttnResMixBwd>(

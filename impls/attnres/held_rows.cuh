@@ -13,22 +13,6 @@
 
 namespace attn::attnres {
 
-/// The thread's columns of a query and, where there is one, of a norm's weight, of the same type; their loads
-/// are under way together.
-__device__ inline void load_weights(const RowsOf& wt,     // [1, D]
-                                    const RowsOf& gamma,  // [1, D] or null
-                                    int group,
-                                    bool exists,
-                                    float (&w)[kColumns],
-                                    float (&weight)[kColumns]) {
-  HeldAnyGroup query;
-  HeldAnyGroup norm;
-  query.load(wt.data, wt.dtype, group, exists);
-  norm.load(gamma.data, wt.dtype, group, exists && gamma.data);
-  query.columns(wt.dtype, w);
-  norm.columns(wt.dtype, weight);
-}
-
 /// Lane i gets the sum over the warps of value i, in their order.
 template <int kCount>
 __device__ inline float lane_total(const float (*values)[kCount], int warps, int lane) {
@@ -40,25 +24,38 @@ __device__ inline float lane_total(const float (*values)[kCount], int warps, int
   return total;
 }
 
-/// Of row i in lane i; the lse in every lane that has a row.
+/// Of row i in lane i.
 struct LaneWeights {
-  float weight, lse, logit;
-  float r;  ///< reciprocal RMS
+  float logit;
+  float r;             ///< reciprocal RMS
+  float e;             ///< exponential of the logit less the largest; 0 without a row
+  float largest, sum;  ///< in every lane: of the logits, of the exponentials
+
+  __device__ float weight() const { return e * (1.0f / sum); }
+  __device__ float lse() const { return largest + logf(sum); }
 };
+
+/// The largest of the lanes' values, for a softmax's reference point: of floats as integers in the same order,
+/// which a warp compares in one step. PTX ISA, "redux.sync".
+__device__ inline float warp_largest(float value) {
+  const auto ordered = [](int bits) { return bits ^ (bits >> 31 & 0x7fffffff); };
+  return __int_as_float(ordered(__reduce_max_sync(0xffffffffu, ordered(__float_as_int(value)))));
+}
 
 /// The softmax over N <= kRows rows by a whole warp, whose lane i has the product of row i with the query in
 /// `total`, and lane kRows + i its square.
 template <int kRows>
-__device__ inline LaneWeights lane_softmax(float total, int N, int D, float eps, int lane) {
+__device__ inline LaneWeights lane_softmax(
+    float total, int N, float inverse_width, float eps, int lane) {
   constexpr int kLanes = power_of_two(kRows);
   const float squares = __shfl_sync(0xffffffffu, total, (lane + kRows) % 32);
   const bool has_row = lane < N;
-  const float r = 1.0f / sqrtf(squares / static_cast<float>(D) + eps);
+  const float r = rsqrtf(squares * inverse_width + eps);
   const float logit = has_row ? total * r : -INFINITY;
-  const float largest = warp_reduce<kLanes>(logit, Max{});
-  const float e = has_row ? expf(logit - largest) : 0.0f;
-  const float sum = warp_reduce<kLanes>(e, Sum{});
-  return {e * (1.0f / sum), largest + logf(sum), logit, r};
+  const float largest = warp_largest(logit);
+  const float e = expf(logit - largest);
+  const float sum = __shfl_sync(0xffffffffu, warp_reduce<kLanes>(e, Sum{}), 0);
+  return {logit, r, e, largest, sum};
 }
 
 template <class T, int kRows>

@@ -10,6 +10,8 @@ namespace attn::attnres {
 
 inline constexpr int kHeldThreads = 512;  ///< of a CTA at most: 128 registers for each
 
+inline constexpr int kMostHeldSources = 16;
+
 /// What a read moves, as far as the choice depends on it.
 struct HeldNeeds {
   std::int64_t tokens, N, D;

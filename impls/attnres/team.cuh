@@ -3,6 +3,8 @@
 
 #include <cuda_runtime.h>
 
+#include <bit>
+
 namespace attn::attnres {
 
 /// Where a thread stands.
@@ -31,6 +33,12 @@ struct Team {
   }
 };
 
+/// `value`, found before what follows: the compiler would move it to its use, where others wait for it.
+__device__ inline int computed_here(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
 /// The smallest power of two that is at least `count`.
 constexpr int power_of_two(int count) {
   int power = 1;
@@ -38,9 +46,9 @@ constexpr int power_of_two(int count) {
   return power;
 }
 
-/// Sums each of kCount values, a power of two up to 32, over the warp; lane i returns the sum of value
-/// i * kCount / 32. Every step adds half as many values as the one before: kCount - 1 shuffles and
-/// log2(32 / kCount) more, where one value at a time would take 5 kCount. The order is fixed.
+/// Sums each of kCount <= 32 values over the warp. Every step adds half as many values as the one before, of
+/// which half of the lanes keep the lower and half the upper ones; an odd one stays with both. Of 18 values
+/// that is 20 shuffles, where one value at a time would take 90. The order is fixed.
 template <int kCount, int kDistance = 16>
 __device__ inline float warp_sums(float* values, int lane) {
   static_assert(kCount >= 1 && kCount <= 32, "a lane returns one sum");
@@ -51,29 +59,66 @@ __device__ inline float warp_sums(float* values, int lane) {
       sum += __shfl_xor_sync(0xffffffffu, sum, distance);
     return sum;
   } else {
-    constexpr int kHalf = kCount / 2;
+    constexpr int kPairs = kCount / 2;
+    constexpr int kKept = kCount - kPairs;
     const bool upper = (lane & kDistance) != 0;
 #pragma unroll
-    for (int i = 0; i < kHalf; ++i) {
-      const float keep = upper ? values[i + kHalf] : values[i];
-      const float send = upper ? values[i] : values[i + kHalf];
+    for (int i = 0; i < kKept; ++i) {
+      const int other = i < kPairs ? i + kKept : i;
+      const float keep = upper ? values[other] : values[i];
+      const float send = upper ? values[i] : values[other];
       values[i] = keep + __shfl_xor_sync(0xffffffffu, send, kDistance);
     }
-    return warp_sums<kHalf, kDistance / 2>(values, lane);
+    return warp_sums<kKept, kDistance / 2>(values, lane);
   }
+}
+
+/// The value whose sum warp_sums returns in this lane.
+template <int kCount>
+__device__ inline int value_of_lane(int lane) {
+  int first = 0;
+  int kept = kCount;
+#pragma unroll
+  for (int distance = 16; distance > 0; distance /= 2) {
+    const int pairs = kept / 2;
+    kept -= pairs;
+    if (pairs > 0 && (lane & distance) != 0) first += kept;
+  }
+  return first;
+}
+
+/// A bit for every lane that is the first to return its value's sum.
+template <int kCount>
+constexpr unsigned first_lanes() {
+  unsigned lanes = 0;
+  for (int lane = 0; lane < 32; ++lane) {
+    bool first = true;
+    int kept = kCount;  // at most, of all lanes
+    int own = kCount;   // values that this lane still sums
+    for (int distance = 16; distance > 0; distance /= 2) {
+      const int pairs = kept / 2;
+      kept -= pairs;
+      const bool upper = (lane & distance) != 0;
+      own = upper ? own - kept : own < kept ? own : kept;
+      first = first && own > 0;
+    }
+    if (first) lanes |= 1u << lane;
+  }
+  return lanes;
 }
 
 /// Calls give(i, sum) with the sum over the warp of value i, of kCount <= 32 values, by one lane each.
 template <int kCount, class Give>
 __device__ inline void give_warp_sums(const float (&values)[kCount], int lane, Give&& give) {
-  constexpr int kPadded = power_of_two(kCount);
-  constexpr int kLanes = 32 / kPadded;  // that return the same sum
-  float padded[kPadded] = {};
+  float sums[kCount];
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) padded[i] = values[i];
-  const float sum = warp_sums<kPadded>(padded, lane);
-  const int index = lane / kLanes;
-  if (lane % kLanes == 0 && index < kCount) give(index, sum);
+  for (int i = 0; i < kCount; ++i) sums[i] = values[i];
+  constexpr unsigned kGiving = first_lanes<kCount>();
+  static_assert(std::popcount(kGiving) == kCount, "every sum is given once");
+  const int gives = computed_here(static_cast<int>(kGiving >> lane & 1));
+  const int value = computed_here(value_of_lane<kCount>(lane));
+  const float sum = warp_sums<kCount>(sums, lane);
+  if (gives != 0) give(value, sum);
 }
 
 /// Stores them: to[at(i)] for value i.

@@ -32,7 +32,7 @@ struct Scratch {
 /// A token's rows. A thread reads and writes the same columns of all of them: what it has stored, it reads.
 template <class T, Rows kRows>
 struct TokenRows {
-  const MixArguments& p;
+  const CachedArguments& p;
   std::int64_t token;
 
   __device__ void source(int n, int group, float (&x)[kColumns]) const {
@@ -65,7 +65,7 @@ template <class T, Rows kRows>
 __device__ void warp_products(const TokenRows<T, kRows>& rows,
                               const Team& team,
                               float (&products)[2][attnres::kMaxSources]) {
-  const MixArguments& p = rows.p;
+  const CachedArguments& p = rows.p;
   for (int first = 0; first < p.N; first += kTile) {
     float sums[2 * kTile] = {};
     for (int group = team.thread; group < p.groups; group += team.threads()) {
@@ -90,7 +90,7 @@ __device__ void warp_products(const TokenRows<T, kRows>& rows,
 }
 
 /// The softmax over the rows, by the whole CTA, from its warps' sums: scratch.weights. Returns the lse.
-__device__ inline float cta_softmax(const MixArguments& p, const Team& team, Scratch& scratch) {
+__device__ inline float cta_softmax(const CachedArguments& p, const Team& team, Scratch& scratch) {
   for (int n = team.thread; n < p.N; n += team.threads()) {
     float product = 0;
     float squares = 0;
@@ -121,7 +121,7 @@ template <class T, Rows kRows>
 __device__ float store_mix(const TokenRows<T, kRows>& rows,
                            const Team& team,
                            const float* weights) {
-  const MixArguments& p = rows.p;
+  const CachedArguments& p = rows.p;
   const attnres::RowsOf& to = p.out.data ? p.out : p.normed;
   float squares = 0;
   for (int group = team.thread; group < p.groups; group += team.threads()) {
@@ -144,7 +144,7 @@ __device__ float store_mix(const TokenRows<T, kRows>& rows,
 /// Stores the norm of the row that store_mix has stored.
 template <class T, Rows kRows>
 __device__ void store_norm(const TokenRows<T, kRows>& rows, const Team& team, float squares) {
-  const MixArguments& p = rows.p;
+  const CachedArguments& p = rows.p;
   const float rho = 1.0f / sqrtf(squares / static_cast<float>(p.D) + p.norm_eps);
   for (int group = team.thread; group < p.groups; group += team.threads()) {
     float x[kColumns];
@@ -159,7 +159,7 @@ __device__ void store_norm(const TokenRows<T, kRows>& rows, const Team& team, fl
 
 template <class T, Rows kRows>
 __global__ void __launch_bounds__(kThreads, 1)
-    cached_kernel(const __grid_constant__ MixArguments p) {
+    cached_kernel(const __grid_constant__ CachedArguments p) {
   __shared__ Scratch scratch;
   const Team team = Team::of(static_cast<int>(threadIdx.x), static_cast<int>(blockDim.x) / 32);
   int parity = 0;
@@ -187,8 +187,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace cached
 
 /// The kernel for sources of a type.
-inline MixKernel cached_kernel_for(DType dtype, bool vectors) {
-  MixKernel kernel = nullptr;
+inline CachedKernel cached_kernel_for(DType dtype, bool vectors) {
+  CachedKernel kernel = nullptr;
   with_element_type(dtype, [&]<class T>(std::type_identity<T>) {
     kernel = vectors ? cached::cached_kernel<T, attnres::Rows::kDirect>
                      : cached::cached_kernel<T, attnres::Rows::kSingle>;

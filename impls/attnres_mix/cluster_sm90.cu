@@ -1,10 +1,12 @@
 // The mix of a token by the CTAs of a cluster: wide rows stay in registers, and few tokens use many SMs.
 //
-// Adds:     columns of a token split over 2, 4 or 8 CTAs; sums are stored into all of them through
-//           distributed shared memory, each store completing its bytes at a barrier there. No workspace.
+// Adds:     columns of a token split over 2, 4 or 8 CTAs. Each adds up what its warps have found and stores
+//           the sums into all of them through distributed shared memory, each store completing its bytes at
+//           a barrier there. No workspace.
 // Mapping:  a cluster has a token, a thread eight columns of every row; mix_layout.h chooses. Clusters go
-//           on to further tokens where not all are resident.
-// Memory:   rows in registers; in every CTA two floats a row and warp of the cluster, twice.
+//           on to further tokens where not all are resident; where all are, the kernel has no loop.
+// Memory:   rows in registers; in every CTA two floats a row and warp, and two a row and CTA of the cluster,
+//           twice.
 // Limit:    memory: N + 1 rows a token, two more with an update, one more with a norm beside the output;
 //           of one token the latency of a load and of one exchange, of two with a norm.
 // Rounding: as fused_simt: fp32, one rounding of each output; the norm is that of the rounded row.
@@ -15,6 +17,7 @@
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "impls/arch/sm90/cluster.cuh"
 #include "impls/arch/sm90/mbarrier.cuh"
@@ -27,52 +30,95 @@ namespace {
 using Problem = AttnResMix::Problem;
 using Tensors = AttnResMix::Tensors;
 
-/// The CTAs of a token are those of a cluster. Every put is a store that completes its bytes at a barrier of
-/// the CTA that it goes to; no CTA ends before all that it expects has come.
+/// The CTAs of a token are those of a cluster; no CTA ends before all that it expects has come.
 class ClusterCtas {
  public:
-  static constexpr int kWarps = attnres::kMaxWidth / (32 * kColumns);
-  struct Shared {
-    std::uint64_t barriers[kChannels];
+  /// Also the sums of every CTA, and the barrier at which their bytes complete. Why they may be written again:
+  /// between two uses there is always one of other sums. Who sends the second has awaited that one, which
+  /// this CTA has sent behind a barrier of its warps, and each came there when it had read the first.
+  template <int kCount>
+  struct Sums {
+    alignas(8) float of_warp[kHeldWarps][kCount];
+    alignas(8) float of_cta[attnres::kMostRanks][kCount];
+    std::uint64_t barrier;
   };
 
-  __device__ explicit ClusterCtas(Shared& shared) : shared_(shared) {
+  __device__ int rank() const { return static_cast<int>(rank_); }
+  __device__ int ranks() const { return static_cast<int>(sm90::cluster_ranks()); }
+  __device__ std::int64_t first_token() const { return sm90::cluster_index(); }
+  __device__ std::int64_t step() const { return sm90::clusters(); }
+  template <class... AllSums>
+  __device__ void start(AllSums&... sums) const {
     if (threadIdx.x == 0) {
-      for (std::uint64_t& one : shared.barriers) sm90::mbarrier_init(sm90::shared_address(&one), 1);
+      (sm90::mbarrier_init(sm90::shared_address(&sums.barrier), 1), ...);
       sm90::mbarrier_init_fence();
     }
     __syncwarp();
     sm90::cluster_arrive_relaxed();  // all threads of the cluster: this CTA's barriers can be used
   }
-  __device__ int rank() const { return static_cast<int>(sm90::cluster_rank()); }
-  __device__ int ranks() const { return static_cast<int>(sm90::cluster_ranks()); }
-  __device__ void await_start() {
-    if (!started_) sm90::cluster_wait();
-    started_ = true;
-  }
+  __device__ void await_start() const { sm90::cluster_wait(); }
   /// Bytes that others complete first are counted below zero until this arrival, the phase's only one.
-  __device__ void expect(Channel channel, int floats) const {
+  template <int kCount>
+  __device__ void expect(Sums<kCount>& sums) const {
     if (threadIdx.x == 0)
-      sm90::mbarrier_arrive_expect(barrier(channel), static_cast<std::uint32_t>(4 * floats));
+      sm90::mbarrier_arrive_expect(sm90::shared_address(&sums.barrier),
+                                   static_cast<std::uint32_t>(4 * kCount * ranks()));
   }
-  __device__ void put(Channel channel, float* to, float value) const {
-    const std::uint32_t own = sm90::shared_address(to);
-    for (std::uint32_t other = 0, count = sm90::cluster_ranks(); other < count; ++other)
-      sm90::store_async(sm90::map_shared(own, other), value,
-                        sm90::map_shared(barrier(channel), other));
-  }
-  __device__ void await(Channel channel, int uses) const {
-    sm90::mbarrier_wait_cluster(barrier(channel), static_cast<std::uint32_t>(uses % 2));
+  template <int kCount>
+  __device__ float total(const Sums<kCount>& sums, const HeldPlace& place, int uses) const {
+    __syncthreads();  // all warps: their values are there
+    send(sums, place);
+    sm90::mbarrier_wait_cluster(sm90::shared_address(&sums.barrier),
+                                static_cast<std::uint32_t>(uses % 2));
     __syncwarp();
+    const int i = std::min(place.lane, kCount - 1);
+    float of_cta[attnres::kMostRanks];
+#pragma unroll
+    for (int rank = 0; rank < attnres::kMostRanks; ++rank)
+      of_cta[rank] = rank < ranks() ? sums.of_cta[rank][i] : 0.0f;
+#pragma unroll
+    for (int half = attnres::kMostRanks / 2; half > 0; half /= 2) {
+#pragma unroll
+      for (int rank = 0; rank < half; ++rank) of_cta[rank] += of_cta[rank + half];
+    }
+    return of_cta[0];
   }
 
  private:
-  __device__ std::uint32_t barrier(Channel channel) const {
-    return sm90::shared_address(&shared_.barriers[static_cast<int>(channel)]);
+  /// Stores the sums over this CTA's warps into every CTA: half a warp serves one at a time, a lane has two
+  /// sums where they are pairs.
+  template <int kCount>
+  __device__ void send(const Sums<kCount>& sums, const HeldPlace& place) const {
+    constexpr int kWidth = kCount % 2 == 0 ? 2 : 1;
+    constexpr int kStores = kCount / kWidth;
+    static_assert(kStores <= 16, "half a warp stores all sums");
+    using Value = std::conditional_t<kWidth == 2, float2, float>;
+    const int store = place.lane % 16;
+    if (store >= kStores) return;
+#pragma unroll 1
+    for (int to = 2 * place.warp + place.lane / 16; to < ranks(); to += 2 * place.warps) {
+      const auto rank = static_cast<std::uint32_t>(to);
+      const std::uint32_t there =
+          sm90::map_shared(sm90::shared_address(&sums.of_cta[rank_][store * kWidth]), rank);
+      const std::uint32_t barrier = sm90::map_shared(sm90::shared_address(&sums.barrier), rank);
+      const Value* values = reinterpret_cast<const Value*>(sums.of_warp[0]) + store;
+      Value sum{};
+#pragma unroll 1
+      for (int four = 0; four < place.warps; four += 4, values += 4 * kStores) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          add(sum, four + i < place.warps ? values[i * kStores] : Value{});
+      }
+      sm90::store_async(there, sum, barrier);
+    }
+  }
+  __device__ static void add(float& sum, float value) { sum += value; }
+  __device__ static void add(float2& sum, const float2& value) {
+    sum.x += value.x;
+    sum.y += value.y;
   }
 
-  Shared& shared_;
-  bool started_ = false;
+  std::uint32_t rank_ = sm90::cluster_rank();
 };
 
 Support supports(const Problem& p, const DeviceInfo& device) {
@@ -96,11 +142,16 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
   if (p.tokens() == 0) return launch;
   if (!has_vectors(p, t))
     throw std::invalid_argument("cluster_sm90: every row must start on 16 bytes");
-  const MixKernel kernel = held_kernel_for<ClusterCtas>(p.dtype, layout.sources);
+  const HeldArguments arguments = held_arguments(p, t);
+  const attnres::ClusterShape shape{layout.ranks, layout.threads, 0};
+  HeldKernel kernel = held_kernel_for<ClusterCtas, true>(p.dtype, layout.sources);
+  attnres::ClusterLaunch clusters = attnres::bulk_launch(kernel, arguments, shape, p.tokens());
+  if (clusters.clusters < p.tokens()) {
+    kernel = held_kernel_for<ClusterCtas, false>(p.dtype, layout.sources);
+    clusters = attnres::bulk_launch(kernel, arguments, shape, p.tokens());
+  }
   launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0, layout.threads});
-  launch.enqueue = attnres::bulk_launch(kernel, mix_arguments(p, t),
-                                        {layout.ranks, layout.threads, 0}, p.tokens())
-                       .enqueue;
+  launch.enqueue = clusters.enqueue;
   return launch;
 }
 

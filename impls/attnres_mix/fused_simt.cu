@@ -9,8 +9,8 @@
 //           comes from the caches twice.
 // Limit:    memory: N + 1 rows a token, two more with an update, one more with a norm beside the output;
 //           6 N D FLOP.
-// Rounding: fp32; the updated source is rounded before anything reads it; one rounding of each output; the
-//           norm is that of the rounded row.
+// Rounding: fp32, reciprocal RMS within 2 ulp (rsqrt); the updated source is rounded before anything reads
+//           it; one rounding of each output; the norm is that of the rounded row.
 // Source:   reference/attnres/README.md.
 #include <cuda_runtime.h>
 
@@ -27,37 +27,39 @@ namespace {
 using Problem = AttnResMix::Problem;
 using Tensors = AttnResMix::Tensors;
 
-struct Choice {
-  MixKernel kernel;
-  int threads;
-  std::string note;
-};
-
-Choice choose(const Problem& p, const Tensors& t) {
-  const bool vectors = has_vectors(p, t);
-  const attnres::HeldLayout held = attnres::choose_held(attnres::held_needs(p));
-  if (vectors && held.sources > 0)
-    return {held_kernel_for<OneCta>(p.dtype, held.sources), held.threads,
-            std::to_string(held.sources) + " rows in registers"};
-  return {cached_kernel_for(p.dtype, vectors), cached_threads(attnres::column_groups(p.D)),
-          vectors ? "rows from the caches, 16-byte loads" : "rows from the caches, scalar loads"};
+/// As many CTAs of `kernel` as stay on the device together, at most one a token.
+template <class Arguments>
+Launch resident_launch(void (*kernel)(Arguments),
+                       const Arguments& arguments,
+                       int threads,
+                       const DeviceInfo& device) {
+  const int ctas = attnres::resident_ctas(kernel, threads, arguments.tokens, device.sm_count);
+  Launch launch;
+  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0, threads});
+  launch.enqueue = [=](Stream stream) {
+    if (ctas == 0) return;
+    kernel<<<ctas, threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments);
+    CUDA_CHECK_LAUNCH();
+  };
+  return launch;
 }
 
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
   if (reads_staged(p, device)) return plan_staged(p, t, workspace, device);
-  const Choice choice = choose(p, t);
-  const int ctas =
-      attnres::resident_ctas(choice.kernel, choice.threads, p.tokens(), device.sm_count);
-  Launch launch;
-  launch.note = choice.note;
-  launch.kernels.push_back({reinterpret_cast<const void*>(choice.kernel), 0, choice.threads});
-  launch.enqueue = [=, arguments = mix_arguments(p, t)](Stream stream) {
-    if (ctas == 0) return;
-    choice.kernel<<<ctas, choice.threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments);
-    CUDA_CHECK_LAUNCH();
-  };
+  const bool vectors = has_vectors(p, t);
+  const attnres::HeldLayout held = attnres::choose_held(attnres::held_needs(p));
+  if (vectors && held.sources > 0) {
+    Launch launch = resident_launch(held_kernel_for<OneCta, false>(p.dtype, held.sources),
+                                    held_arguments(p, t), held.threads, device);
+    launch.note = std::to_string(held.sources) + " rows in registers";
+    return launch;
+  }
+  Launch launch = resident_launch(cached_kernel_for(p.dtype, vectors), cached_arguments(p, t),
+                                  cached_threads(attnres::column_groups(p.D)), device);
+  launch.note =
+      vectors ? "rows from the caches, 16-byte loads" : "rows from the caches, scalar loads";
   return launch;
 }
 

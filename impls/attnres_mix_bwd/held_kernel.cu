@@ -166,7 +166,7 @@ __device__ LaneGradient lane_gradient(
     const SimtArguments& p, const attnres::LaneWeights& weights, float c, float dlse, int lane) {
   constexpr int kLanes = attnres::power_of_two(kRows);
   const bool has_row = lane < p.N;
-  const float weight = has_row ? weights.weight : 0.0f;
+  const float weight = has_row ? weights.weight() : 0.0f;
   const float mean = warp_reduce<kLanes>(has_row ? weight * c : 0.0f, Sum{});
   // Of one source the output is the source: no rounding may leave its logit a gradient.
   const float centred = p.N == 1 ? 0.0f : c - mean;
@@ -216,6 +216,7 @@ __global__ void __launch_bounds__(attnres::kHeldThreads, 1)
   attnres::HeldAnyGroup query;
   query.load(p.wt.data, p.wt.dtype, place.group, place.exists);
   query.columns(p.wt.dtype, weights.w);
+  const float inverse_width = 1.0f / static_cast<float>(p.D);
   int half = 0;
   for (std::int64_t token = blockIdx.x; token < p.tokens; token += gridDim.x, half ^= 1) {
     TokenRows<T, kRows, kEarly> rows;
@@ -228,10 +229,10 @@ __global__ void __launch_bounds__(attnres::kHeldThreads, 1)
     __syncthreads();  // all warps: their products are there; those of a norm have been read
     const float total = attnres::lane_total(products, place.warps, place.lane);
     const attnres::LaneWeights lane =
-        attnres::lane_softmax<kRows>(total, p.N, p.D, p.eps, place.lane);
+        attnres::lane_softmax<kRows>(total, p.N, inverse_width, p.eps, place.lane);
     float c;
     if constexpr (kNorm) {
-      c = through_norm(p, place, rows, lane.weight, scratch, weights, d);
+      c = through_norm(p, place, rows, lane.weight(), scratch, weights, d);
     } else {
       c = __shfl_sync(0xffffffffu, total, (place.lane + 2 * kRows) % 32);
     }

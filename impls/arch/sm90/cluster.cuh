@@ -20,6 +20,20 @@ __device__ inline std::uint32_t cluster_ranks() {
   return ranks;
 }
 
+/// The number of this cluster in a grid of one axis. PTX ISA, "%clusterid".
+__device__ inline std::uint32_t cluster_index() {
+  std::uint32_t index;
+  asm volatile("mov.u32 %0, %%clusterid.x;" : "=r"(index));
+  return index;
+}
+
+/// The number of clusters in a grid of one axis. PTX ISA, "%nclusterid".
+__device__ inline std::uint32_t clusters() {
+  std::uint32_t count;
+  asm volatile("mov.u32 %0, %%nclusterid.x;" : "=r"(count));
+  return count;
+}
+
 /// Counts at the barrier of the cluster; earlier writes become visible to those who wait.
 /// PTX ISA, "barrier.cluster.arrive".
 __device__ inline void cluster_arrive() {
@@ -53,6 +67,14 @@ __device__ inline void store_async(std::uint32_t mapped,
       "st.async.shared::cluster.mbarrier::complete_tx::bytes.b64 [%0], %1, [%2];" ::"r"(mapped),
       "l"(value), "r"(mapped_barrier)
       : "memory");
+}
+
+/// The same with two floats.
+__device__ inline void store_async(std::uint32_t mapped,
+                                   float2 value,
+                                   std::uint32_t mapped_barrier) {
+  store_async(mapped, std::uint64_t{__float_as_uint(value.y)} << 32 | __float_as_uint(value.x),
+              mapped_barrier);
 }
 
 /// The same with a float.
