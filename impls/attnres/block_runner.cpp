@@ -226,8 +226,8 @@ void BlockRunner::backward() {
   const NetworkProblem& network = config_.network;
   const std::int64_t all = network.blocks() + 1;
   calls_.clear(memory_.dwt, static_cast<std::size_t>((network.L + 1) * network.D) * sizeof(float));
-  calls_.phase1_backward(blocks_before(all), network.L, 1, memory_.dout, nullptr,
-                         gradients_before(all), Store::kWrite, memory_.dwt);
+  calls_.mix_backward(blocks_before(all), network.L, memory_.dout, gradients_before(all),
+                      Store::kWrite, memory_.dwt);
   for (std::int64_t n = network.blocks(); n >= 1; --n) backward_block(n);
 }
 
@@ -255,8 +255,7 @@ void BlockRunner::later_gradient(std::int64_t n, std::int64_t i, const void* sum
   if (config_.one_shot(n)) {
     SourceList all = blocks_before(n);
     all.push_back(sum);
-    calls_.phase1_backward(all, query, 1, dh, nullptr, gradients_before(n + 1), Store::kAdd,
-                           memory_.dwt);
+    calls_.mix_backward(all, query, dh, gradients_before(n + 1), Store::kAdd, memory_.dwt);
   } else {
     const std::int64_t row = i * config_.network.tokens();
     calls_.merge_backward(sum, query, plane(areas(n).reads, i), areas(n).z + row, dh, gradient(n),
@@ -269,14 +268,13 @@ void BlockRunner::first_gradient(std::int64_t n, const void* dh) {
   if (config_.one_shot(n)) {
     if (n == 1)
       return calls_.add(gradient(0), gradient(0), dh);  // its read is the embedding itself
-    calls_.phase1_backward(blocks_before(n), query, 1, dh, nullptr, gradients_before(n),
-                           Store::kAdd, memory_.dwt);
+    calls_.mix_backward(blocks_before(n), query, dh, gradients_before(n), Store::kAdd, memory_.dwt);
     return;
   }
   calls_.copy_plane(areas(n).reads, dh);
   calls_.clear(layout_.dz, config_.scalar_bytes());
   calls_.phase1_backward(blocks_before(n), query, config_.network.block_size(n), areas(n).reads,
-                         layout_.dz, gradients_before(n), Store::kAdd, memory_.dwt);
+                         layout_.dz, gradients_before(n), memory_.dwt);
 }
 
 }  // namespace attn::attnres

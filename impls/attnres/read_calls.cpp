@@ -10,6 +10,7 @@
 #include "reference/attnres_merge/contract.h"
 #include "reference/attnres_merge_bwd/contract.h"
 #include "reference/attnres_mix/contract.h"
+#include "reference/attnres_mix_bwd/contract.h"
 #include "reference/attnres_phase1/contract.h"
 #include "reference/attnres_phase1_bwd/contract.h"
 
@@ -43,12 +44,23 @@ AttnResMerge::Problem merge_problem(const RunnerConfig& config, bool update) {
   return p;
 }
 
-AttnResPhase1Bwd::Problem gradient_problem(
-    const RunnerConfig& config, std::int64_t N, std::int64_t S, bool dz, Store store) {
+AttnResPhase1Bwd::Problem gradient_problem(const RunnerConfig& config,
+                                           std::int64_t N,
+                                           std::int64_t S) {
   auto p = problem_of<AttnResPhase1Bwd::Problem>(config);
   p.N = N;
   p.S = S;
-  p.dlse = dz ? Option::kOn : Option::kOff;
+  p.dlse = Option::kOn;
+  p.dwt = Store::kAdd;
+  for (std::int64_t n = 0; n < N; ++n) p.add_to.push_back(n);
+  return p;
+}
+
+AttnResMixBwd::Problem mix_gradient_problem(const RunnerConfig& config,
+                                            std::int64_t N,
+                                            Store store) {
+  auto p = problem_of<AttnResMixBwd::Problem>(config);
+  p.N = N;
   p.dwt = Store::kAdd;
   for (std::int64_t n = 0; store == Store::kAdd && n < N; ++n) p.add_to.push_back(n);
   return p;
@@ -70,7 +82,7 @@ void for_each_problem(const RunnerConfig& config, Visit&& visit) {
     visit.template operator()<AttnResMix>(mix_problem(config, N, /*update=*/false));
     if (config.gradient) {
       for (const Store store : {Store::kWrite, Store::kAdd})
-        visit.template operator()<AttnResPhase1Bwd>(gradient_problem(config, N, 1, false, store));
+        visit.template operator()<AttnResMixBwd>(mix_gradient_problem(config, N, store));
     }
   }
   for (std::int64_t n = 1; n <= blocks; ++n) {
@@ -80,7 +92,7 @@ void for_each_problem(const RunnerConfig& config, Visit&& visit) {
     for (const bool update : {false, true})
       visit.template operator()<AttnResMerge>(merge_problem(config, update));
     if (!config.gradient) continue;
-    visit.template operator()<AttnResPhase1Bwd>(gradient_problem(config, n, S, true, Store::kAdd));
+    visit.template operator()<AttnResPhase1Bwd>(gradient_problem(config, n, S));
     visit.template operator()<AttnResMergeBwd>(merge_gradient_problem(config));
   }
 }
@@ -209,17 +221,32 @@ void ReadCalls::phase1_backward(const SourceList& sources,
                                 const void* dreads,
                                 const float* dz,
                                 const SourceList& dsources,
-                                Store store,
                                 float* dwt) {
-  const auto N = static_cast<std::int64_t>(sources.size());
   AttnResPhase1Bwd::Tensors t;
   t.v = planes_of(config_, sources);
   t.wt = queries(query, S);
   t.dout = planes(dreads, S);
-  if (dz) t.dlse = scalars(dz, S);
+  t.dlse = scalars(dz, S);
   t.dv = planes_of(config_, dsources);
   t.dwt = query_gradients(dwt, query, S);
-  call<AttnResPhase1Bwd>(gradient_problem(config_, N, S, dz != nullptr, store), t);
+  call<AttnResPhase1Bwd>(gradient_problem(config_, static_cast<std::int64_t>(sources.size()), S),
+                         t);
+}
+
+void ReadCalls::mix_backward(const SourceList& sources,
+                             std::int64_t query,
+                             const void* dread,
+                             const SourceList& dsources,
+                             Store store,
+                             float* dwt) {
+  AttnResMixBwd::Tensors t;
+  t.v = planes_of(config_, sources);
+  t.wt = queries(query, 1);
+  t.dout = planes(dread, 1);
+  t.dv = planes_of(config_, dsources);
+  t.dwt = query_gradients(dwt, query, 1);
+  call<AttnResMixBwd>(
+      mix_gradient_problem(config_, static_cast<std::int64_t>(sources.size()), store), t);
 }
 
 void ReadCalls::merge_backward(const void* partial,

@@ -51,15 +51,21 @@ class ReadCalls {
   /// One query reads the older sources and the last one.
   void mix(SourceList older, const PartialSum& last, std::int64_t query, void* out);
 
-  /// Writes the sources' gradients, or adds to them. `dreads` [S, B, T, D]; `dz` [S, B, T] or null.
+  /// Adds to the sources' gradients. `dreads` [S, B, T, D]; `dz` [S, B, T].
   void phase1_backward(const SourceList& sources,
                        std::int64_t query,
                        std::int64_t S,
                        const void* dreads,
                        const float* dz,
                        const SourceList& dsources,
-                       Store store,
                        float* dwt);
+  /// Writes the sources' gradients, or adds to them.
+  void mix_backward(const SourceList& sources,
+                    std::int64_t query,
+                    const void* dread,
+                    const SourceList& dsources,
+                    Store store,
+                    float* dwt);
   /// Adds to `dpartial`; puts the read's gradient in its place, and writes dz.
   void merge_backward(const void* partial,
                       std::int64_t query,
