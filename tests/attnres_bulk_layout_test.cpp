@@ -36,7 +36,7 @@ TEST(AttnResBulkLayout, WhatIsChosenFits) {
         EXPECT_LE(config.stages, attnres::kMostStages) << what;
         EXPECT_EQ(config.group_rows, config.tokens * N) << what;
         EXPECT_TRUE(config.tokens == 1 || config.group_rows <= 8) << what;
-        EXPECT_TRUE(config.teams == 3 || config.stages > config.teams) << what;
+        EXPECT_EQ(config.teams, attnres::teams_of(config.group_rows)) << what;
         EXPECT_GE(config.padded * config.ranks, D) << what;
         int columns = 0;
         for (int rank = 0; rank < config.ranks; ++rank) {

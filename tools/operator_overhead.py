@@ -25,17 +25,20 @@ import attnbench
 SHAPE = {"B": 1, "H": 32, "M": 64, "N": 256, "D": 128}
 
 
-def median_us(call: Callable[[], object], calls: int, rounds: int, wait: bool) -> float:
-    """Median over the rounds of the mean time of a call; the GPU is waited for between them."""
-    samples = []
+def medians_us(functions: dict[str, Callable[[], object]], calls: int, rounds: int,
+               wait: bool) -> dict[str, float]:
+    """Of each function the median over the rounds of the mean time of a call; a round has all of
+    them, and between two the GPU is waited for. The first round is left out."""
+    samples: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds + 1):
-        begin = time.perf_counter()
-        for _ in range(calls):
-            call()
-        samples.append(1e6 * (time.perf_counter() - begin) / calls)
-        if wait:
-            torch.cuda.synchronize()
-    return statistics.median(samples[1:])
+        for name, call in functions.items():
+            begin = time.perf_counter()
+            for _ in range(calls):
+                call()
+            samples[name].append(1e6 * (time.perf_counter() - begin) / calls)
+            if wait:
+                torch.cuda.synchronize()
+    return {name: statistics.median(times[1:]) for name, times in samples.items()}
 
 
 def launch_us() -> float:
@@ -68,8 +71,7 @@ def main() -> None:
             "torch.empty": lambda: torch.empty(B, H, N, device=device),
             "one kernel, out.zero_()": lambda: out.zero_(),
         }
-        for name, call in rows.items():
-            us = median_us(call, args.calls, args.rounds, device == "cuda")
+        for name, us in medians_us(rows, args.calls, args.rounds, device == "cuda").items():
             print(f"{device:<5} {name:<24} {us:8.2f} us")
     if torch.cuda.is_available():
         print(f"cuda  the launch alone         {launch_us():8.2f} us")

@@ -17,16 +17,15 @@ std::int64_t clusters(const DeviceInfo& device, int ranks) {
   return std::max<std::int64_t>(1, ranks <= 2 ? sms / ranks : sms * 10 / 11 / ranks);
 }
 
-/// The layout with `ranks` CTAs, groups of `tokens` and `teams`; no stages where it does not fit.
-BulkConfig layout_of(
-    const BulkNeeds& needs, int ranks, int tokens, int teams, std::size_t available) {
+/// The layout with `ranks` CTAs and groups of `tokens`; no stages where it does not fit.
+BulkConfig layout(const BulkNeeds& needs, int ranks, int tokens, std::size_t available) {
   const auto groups = static_cast<int>(needs.D / 8);
   const int widest = (groups + ranks - 1) / ranks;
   BulkConfig config;
   config.ranks = ranks;
-  config.teams = teams;
   config.tokens = tokens;
   config.group_rows = tokens * needs.token_rows;
+  config.teams = teams_of(config.group_rows);
   config.resident_rows = needs.resident_rows;
   config.padded = (widest * 8 + kStepColumns - 1) / kStepColumns * kStepColumns;
   const std::int64_t fixed = config.stage_offset() + needs.rest_bytes(config);
@@ -37,13 +36,6 @@ BulkConfig layout_of(
   config.shared_bytes =
       static_cast<std::size_t>(fixed + std::int64_t{config.stages} * config.stage_bytes());
   return config;
-}
-
-/// The same with all teams, or with one less.
-BulkConfig layout(const BulkNeeds& needs, int ranks, int tokens, std::size_t available) {
-  const BulkConfig config = layout_of(needs, ranks, tokens, kMostTeams, available);
-  return config.stages > kMostTeams ? config
-                                    : layout_of(needs, ranks, tokens, kMostTeams - 1, available);
 }
 
 }  // namespace
@@ -61,7 +53,7 @@ BulkConfig choose_bulk(const BulkNeeds& needs, const DeviceInfo& device) {
           layout(needs, ranks, static_cast<int>(tokens), device.shared_bytes_per_block);
       const std::int64_t cluster_tokens = clusters(device, ranks) * tokens;
       const std::int64_t rounds = (needs.tokens + cluster_tokens - 1) / cluster_tokens;
-      if (config.stages >= 1 && config.stages >= std::min<std::int64_t>(kMostTeams, rounds))
+      if (config.stages >= 1 && config.stages >= std::min<std::int64_t>(config.teams, rounds))
         return config;
       if (config.stages > best.stages) best = config;
     }

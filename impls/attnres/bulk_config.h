@@ -16,6 +16,9 @@ namespace attn::attnres {
 /// use, so that several groups are under way.
 inline constexpr int kMostTeams = 4;
 inline constexpr int kTeamWarps = 4;
+/// Groups of nine to 16 rows leave few stages, one team less a stage whose copies run ahead, and its threads
+/// the registers for two tiles of rows.
+constexpr int teams_of(int group_rows) { return group_rows > 8 && group_rows <= 16 ? 3 : 4; }
 inline constexpr int kMostStages = 16;
 /// Columns of a step of the products: rows are padded to whole steps.
 inline constexpr int kStepColumns = 32;
@@ -71,8 +74,7 @@ struct BulkNeeds {
 };
 
 /// The fewest ranks, then the largest groups, with a stage for each team or for each of a cluster's
-/// groups; few tokens are spread over all ranks that there are SMs for. Else what has most stages. Where all teams
-/// would leave no stage whose copies run ahead, one team less.
+/// groups; few tokens are spread over all ranks that there are SMs for. Else what has most stages.
 BulkConfig choose_bulk(const BulkNeeds& needs, const DeviceInfo& device);
 
 /// For a row of results: "2 CTAs a cluster, 5 stages of 2 tokens".

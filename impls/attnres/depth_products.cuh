@@ -5,7 +5,6 @@
 // right row alone, a row on its own left row: what is not finite stays there.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <type_traits>
 
@@ -90,8 +89,7 @@ class ProductPass {
 
   __device__ __forceinline__ void multiply(int steps, TileProducts (&sums)[kTiles]) const {
     if (steps == 0) return;
-    Operands next;
-    if constexpr (kAhead) next = load(0);
+    Operands next = load(0);
     int step = 0;
 #pragma unroll 1
     for (; step + kTogether <= steps; step += kTogether)
@@ -106,8 +104,6 @@ class ProductPass {
  private:
   static constexpr int kStepBytes = 2 * kStepColumns;
   static constexpr int kLefts = kSquares == Squares::kBelow ? kTiles : 1;
-  /// A step's operands are loaded during the step before, where there are registers for them.
-  static constexpr bool kAhead = kTiles == 1;
   /// Steps of a chain of dependent products.
   static constexpr int kTogether = 4;
   static_assert(2 * kTogether <= kChainProducts, "squares take two products of a step");
@@ -129,8 +125,8 @@ class ProductPass {
     return operands;
   }
 
-  /// Steps from `step` on, whose first, where loads run ahead, is `next`; it becomes the one behind them, or
-  /// the last once more.
+  /// Steps from `step` on, whose first is `next`; it becomes the one behind them, or the last once more: a step's
+  /// operands are loaded during the step before.
   template <int kSteps>
   __device__ __forceinline__ void add_steps(int step,
                                             int steps,
@@ -138,14 +134,10 @@ class ProductPass {
                                             TileProducts (&sums)[kTiles]) const {
     float rows[kTiles][2][4] = {};  // of a step's halves
     SquareChains<T> squares[kTiles];
-    constexpr int kUnrolled =
-        kAhead ? kSteps : std::min(kSteps, 2);  // or the loads take all registers
-#pragma unroll kUnrolled
+#pragma unroll
     for (int i = 0; i < kSteps; ++i) {
-      if constexpr (!kAhead) next = load(step + i);
       const Operands now = next;
-      if constexpr (kAhead)
-        next = load(i + 1 < kSteps ? step + i + 1 : min(step + kSteps, steps - 1));
+      next = load(i + 1 < kSteps ? step + i + 1 : min(step + kSteps, steps - 1));
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
 #pragma unroll

@@ -20,8 +20,6 @@ using attnres::ColumnRange;
 using attnres::StagedRows;
 using attnres::TokenGroups;
 
-constexpr int kMostThreads = 32 * attnres::kTeamWarps * attnres::kMostTeams;
-
 /// One rank's part of a total: the warps' products of all terms of a query, or the squares, in order.
 __device__ inline float add_products(const BulkArguments& p,
                                      const BulkSums& sums,
@@ -238,7 +236,7 @@ __device__ inline void read_groups(const BulkArguments& p,
   const TeamMemory start = TeamMemory::of(config, sums, team, memory);
   attnres::StageCursor cursor(config, team);
   for (int i = team.thread; i < sums.term_words; i += team.threads()) start.terms.words[i] = 0;
-  for (int i = team.index; groups.has(i); i += config.teams) {
+  for (int i = team.index; groups.has(i); i += Shape::kTeams) {
     // Anew: what comes of them is not kept from group to group, in registers that the products need.
     const Team here = Team::of(sm80::thread_id(), attnres::kTeamWarps);
     const TeamMemory own = TeamMemory::of(config, sums, here, memory);
@@ -255,7 +253,7 @@ __device__ inline void read_groups(const BulkArguments& p,
     const std::int64_t token = groups.begin(i);
     const int tokens = groups.count(i);
     const attnres::RankExchange exchange(own.slots, barriers.exchange[here.index], config.ranks,
-                                         sums.total_floats, i / config.teams);
+                                         sums.total_floats, i / Shape::kTeams);
     const Totals totals(p, sums, here, own, exchange);
     if constexpr (Shape::kTiles == 0) {
       find_many_weights<T>(p, sums, here, own, totals, token, tokens);
@@ -269,13 +267,13 @@ __device__ inline void read_groups(const BulkArguments& p,
     mix_group<T, Shape>(p, sums, stage, token, tokens, memory);
     if (here.warp == 0)
       copy_group<T>(p, barriers, groups, i + config.stages, cursor.stage(),
-                    (here.index + config.stages) % config.teams, memory);
+                    (here.index + config.stages) % Shape::kTeams, memory);
     cursor.advance(config);
   }
 }
 
 template <class T, class Shape>
-__global__ void __launch_bounds__(kMostThreads, 1)
+__global__ void __launch_bounds__(Shape::kThreads, 1)
     read_kernel(const __grid_constant__ BulkArguments p) {
   extern __shared__ __align__(128) char memory[];
   auto& barriers = *reinterpret_cast<BulkBarriers*>(memory);
@@ -290,15 +288,15 @@ __global__ void __launch_bounds__(kMostThreads, 1)
   if (thread == 0) attnres::init_barriers(config, barriers);
   __syncthreads();  // all threads: barriers are there
   if (team.warp == 0) {
-    for (int i = team.index; i < config.stages; i += config.teams)
+    for (int i = team.index; i < config.stages; i += Shape::kTeams)
       copy_group<T>(p, barriers, groups, i, i, team.index, memory);
   }
   attnres::stage_queries<T>(config, p.wt, p.wt_dtype, p.S, p.D, p.terms, range, resident, thread,
-                            config.threads());
+                            Shape::kThreads);
   attnres::clear_padding(config, resident, config.resident_rows, range.count, thread,
-                         config.threads());
+                         Shape::kThreads);
   attnres::clear_padding(config, memory + config.stage_offset(), config.stages * config.group_rows,
-                         range.count, thread, config.threads());
+                         range.count, thread, Shape::kThreads);
   __syncwarp();
   sm90::cluster_arrive();  // all threads of the cluster: barriers, queries and zeros are there
   sm90::cluster_wait();

@@ -24,6 +24,8 @@ template <int kTilesOf, int kChunksOf>
 struct GroupShape {
   static constexpr int kTiles = kTilesOf;
   static constexpr int kChunks = kChunksOf;
+  static constexpr int kTeams = attnres::teams_of(8 * kTiles);
+  static constexpr int kThreads = 32 * attnres::kTeamWarps * kTeams;
 };
 
 /// What a team works in, behind the stages.
