@@ -40,9 +40,13 @@ def forward_of(operator: str) -> str:
 
 
 def measured(rows: Rows, suite: str) -> list[Cell]:
-    """Timed cells whose row says how far from the memory's limit they are, and those that failed."""
-    return [c for c in rows.select("bench", suite) if c.op.startswith(FAMILY)
-            and ((c.timed and c.sol_pct is not None) or c.status in FAILURES)]
+    """Timed cells whose row says how far from the memory's limit they are, and those that failed: of
+    one label and backend the newest, since rows from before a field was there have another key."""
+    found = [c for c in rows.select("bench", suite) if c.op.startswith(FAMILY)
+             and ((c.timed and c.sol_pct is not None) or c.status in FAILURES)]
+    found.sort(key=lambda c: c.run.utc)
+    newest = {(c.op, c.backend, label(c)): c for c in found}
+    return [c for c in found if newest[c.op, c.backend, label(c)] is c]
 
 
 def operators(cells: Iterable[Cell]) -> list[str]:

@@ -57,13 +57,13 @@ def shares_figure(title: str, text: str, groups: Mapping[str, Sequence[Cell]],
              for row in rows.values()]
     letters = max(len(label(c)) for cells in groups.values() for c in cells)
     heights = [PANEL_IN + ROW_IN * n for n in lines]
-    height = 0.83 + sum(heights)
+    height = 1.05 + sum(heights)
     columns = max(len(row) for row in rows.values())
     panel = WIDTH_IN / columns  # with its labels
     margin = LETTER_IN * letters
     with rc_context(RC):
         fig = Figure(figsize=(WIDTH_IN, height), dpi=DPI)
-        top = 0.55  # inches from the upper edge
+        top = 0.77  # inches from the upper edge
         looks = {}
         for row, row_height in zip(rows.values(), heights):
             for column, group in enumerate(row):
@@ -75,8 +75,8 @@ def shares_figure(title: str, text: str, groups: Mapping[str, Sequence[Cell]],
                 looks |= {line.get_label(): line for line in ax.lines if line.get_gid()}
             top += row_height
         names = backend_styles(looks)
-        fig.legend(handles=[looks[name] for name in names], loc="upper right", ncols=len(names),
-                   bbox_to_anchor=(0.994, 1 - 0.08 / height))
+        fig.legend(handles=[looks[name] for name in names], loc="upper left", ncols=len(names),
+                   bbox_to_anchor=(0.004, 1 - 0.29 / height))
         fig.text(0.008, 1 - 0.1 / height, title, va="top", fontsize=11, weight="bold")
         note = fig.text(0.008, 0.07 / height, text, va="bottom", fontsize=7, color=NOTE_COLOUR,
                         linespacing=1.35)
