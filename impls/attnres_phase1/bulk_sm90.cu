@@ -2,14 +2,15 @@
 //
 // Adds:     nobody waits for a copy that was not started long before; S N D multiply-adds of the inner
 //           products and as many of the mixed rows leave the FMA pipes, and the sums over threads go.
-// Mapping:  persistent CTAs, one an SM: four teams of four warps take groups of tokens in turn, so that one's
-//           latencies pass while others compute, and refill the stages that they have read. A warp
-//           multiplies a range of the columns, and mixes every fourth 64 of them. Rows too large for an SM
-//           are split by columns over the 2, 4 or 8 CTAs of a cluster; so are few tokens.
+// Mapping:  persistent CTAs, one an SM: four teams of four warps (three for groups of nine to 16 rows) take
+//           groups of tokens in turn, so that one's latencies pass while others compute, and refill the stages
+//           that they have read. A warp multiplies a range of the columns, and mixes chunks of 64 or 128 of
+//           them in turn. Rows too large for an SM are split by columns over the 2, 4 or 8 CTAs of a cluster;
+//           so are few tokens.
 // Memory:   shared: the queries in 16 bits and as many stages of up to eight rows as fit (headline: 33 KB
-//           of queries, five stages of 33 KB). 122 registers a thread, no spills.
+//           of queries, five stages of 33 KB). Up to 128 registers a thread, of three teams 151; no spills.
 // Limit:    memory: N + S rows a token. Headline token: 48 KB, 2,990 clocks of an SM at its share of the
-//           copy rate, and 4,400 warp instructions, 1,100 clocks.
+//           copy rate, and about 3,600 warp instructions, 900 clocks.
 // Rounding: products of 16-bit elements are exact, sums fp32 (tensor cores truncate: chains of eight
 //           products, then ordinary additions); fp32 queries as three bf16 terms, weights as three terms of
 //           the rows' type; rows that are not finite in fp32 on FMA pipes.
