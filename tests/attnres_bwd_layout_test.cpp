@@ -3,15 +3,10 @@
 #include <gtest/gtest.h>
 
 #include "impls/attnres_phase1_bwd/bulk_layout.h"
+#include "tests/known_devices.h"
 
 namespace attn::attnres_phase1_bwd {
 namespace {
-
-const DeviceInfo kH200{.space = MemorySpace::kDevice,
-                       .name = "H200",
-                       .sm = 90,
-                       .sm_count = 132,
-                       .shared_bytes_per_block = 227 * 1024};
 
 AttnResPhase1Bwd::Problem problem(std::int64_t N, std::int64_t S, std::int64_t T, std::int64_t D) {
   AttnResPhase1Bwd::Problem p;

@@ -21,6 +21,7 @@
 #include "reference/attnres/read.h"
 #include "reference/attnres_phase1/contract.h"
 #include "reference/attnres_phase1_bwd/contract.h"
+#include "tests/known_devices.h"
 
 namespace attn {
 namespace {
@@ -360,16 +361,6 @@ TEST(AttnResRunner, NoSublayersLeaveTheEmbedding) {
   for (const double x : network.dwt) EXPECT_EQ(x, 0);
 }
 
-/// An H200 as a DeviceInfo, for what is pure.
-DeviceInfo h200() {
-  DeviceInfo device;
-  device.space = MemorySpace::kDevice;
-  device.sm = 90;
-  device.sm_count = 132;
-  device.shared_bytes_per_block = 227 * 1024;
-  return device;
-}
-
 /// The formulas at the headline, whose areas are whole multiples of the alignment.
 void expect_formulas(const DeviceInfo& device) {
   RunnerConfig config;
@@ -406,7 +397,7 @@ void expect_formulas(const DeviceInfo& device) {
 
 TEST(AttnResRunner, MemoryIsThatOfTheReadme) {
   expect_formulas(find_machine(/*want_gpu=*/false).cpu);
-  if (BlockRunner::supports({}, h200())) expect_formulas(h200());  // else a build without CUDA
+  if (BlockRunner::supports({}, kH200)) expect_formulas(kH200);  // else a build without CUDA
 }
 
 /// The id of the backend that a call with this width and type goes to.
@@ -426,19 +417,19 @@ TEST(AttnResRunner, ReadsGoToTheFirstBackendThatTakesThem) {
   const DeviceInfo cpu = find_machine(/*want_gpu=*/false).cpu;
   EXPECT_EQ(choice(2048, DType::kBF16, cpu), "cpu_fused");
 #if ATTN_WITH_SM90
-  EXPECT_EQ(choice(1024, DType::kBF16, h200()), "fused_simt") << "the faster one";
-  EXPECT_EQ(choice(2048, DType::kBF16, h200()), "bulk_sm90");
+  EXPECT_EQ(choice(1024, DType::kBF16, kH200), "fused_simt") << "the faster one";
+  EXPECT_EQ(choice(2048, DType::kBF16, kH200), "bulk_sm90");
   AttnResPhase1::Problem last;
   last.D = 2048;
   last.S = 1;
-  EXPECT_EQ(attnres::choose_backend<AttnResPhase1>(last, h200())->info.id, "fused_simt");
-  EXPECT_EQ(choice(2304, DType::kBF16, h200()), "bulk_sm90");
-  EXPECT_EQ(choice(2304, DType::kF32, h200()), "fused_simt") << "bulk_sm90 takes 16 bits alone";
-  EXPECT_EQ(chosen<AttnResPhase1Bwd>(2048, DType::kBF16, h200()), "bulk_sm90");
-  EXPECT_EQ(choice(33, DType::kBF16, h200()), "fused_simt");
-  EXPECT_EQ(chosen<AttnResMix>(2048, DType::kBF16, h200()), "fused_simt");
-  EXPECT_EQ(chosen<AttnResMix>(7168, DType::kBF16, h200()), "cluster_sm90") << "too wide for a CTA";
-  EXPECT_EQ(chosen<AttnResMix>(7161, DType::kBF16, h200()), "fused_simt");
+  EXPECT_EQ(attnres::choose_backend<AttnResPhase1>(last, kH200)->info.id, "fused_simt");
+  EXPECT_EQ(choice(2304, DType::kBF16, kH200), "bulk_sm90");
+  EXPECT_EQ(choice(2304, DType::kF32, kH200), "fused_simt") << "bulk_sm90 takes 16 bits alone";
+  EXPECT_EQ(chosen<AttnResPhase1Bwd>(2048, DType::kBF16, kH200), "bulk_sm90");
+  EXPECT_EQ(choice(33, DType::kBF16, kH200), "fused_simt");
+  EXPECT_EQ(chosen<AttnResMix>(2048, DType::kBF16, kH200), "fused_simt");
+  EXPECT_EQ(chosen<AttnResMix>(7168, DType::kBF16, kH200), "cluster_sm90") << "too wide for a CTA";
+  EXPECT_EQ(chosen<AttnResMix>(7161, DType::kBF16, kH200), "fused_simt");
 #endif
   DeviceInfo no_memory_of_ours = cpu;
   no_memory_of_ours.space = MemorySpace::kAny;
@@ -448,9 +439,9 @@ TEST(AttnResRunner, ReadsGoToTheFirstBackendThatTakesThem) {
 }
 
 TEST(AttnResRunner, MixesOfADeviceAddTheUpdateThemselves) {
-  if (!BlockRunner::supports({}, h200())) GTEST_SKIP() << "no CUDA in this build";
+  if (!BlockRunner::supports({}, kH200)) GTEST_SKIP() << "no CUDA in this build";
   for (const std::int64_t N : {2, 3, 9, 64})
-    EXPECT_TRUE(attnres::ReadCalls::mix_adds({}, h200(), N));
+    EXPECT_TRUE(attnres::ReadCalls::mix_adds({}, kH200, N));
 }
 
 /// The sentence with which a runner refuses.

@@ -7,22 +7,14 @@
 #include <string>
 #include <string_view>
 
+#include "tests/known_devices.h"
+
 namespace attn::colreduce {
 namespace {
 
 using Problem = ColReduce::Problem;
 
 const DeviceInfo kHost{.space = MemorySpace::kHost, .name = "host"};
-const DeviceInfo kA100{.space = MemorySpace::kDevice,
-                       .name = "A100",
-                       .sm = 80,
-                       .sm_count = 108,
-                       .shared_bytes_per_block = 163 * 1024};
-const DeviceInfo kH200{.space = MemorySpace::kDevice,
-                       .name = "H200",
-                       .sm = 90,
-                       .sm_count = 132,
-                       .shared_bytes_per_block = 227 * 1024};
 
 std::string_view first(const Problem& p, const DeviceInfo& device) {
   return auto_order(p, device).front();

@@ -17,15 +17,12 @@
 
 namespace attn::attnres {
 
-/// Floats of a team's slots, for `count` sums, an even number.
-constexpr int exchange_floats(int ranks, int count) { return ranks == 1 ? 0 : 2 * ranks * count; }
-
 class RankExchange {
  public:
   /// `slots` lies at the same address in every CTA, aligned to 8 bytes. Exchanges before this one:
   /// `number`.
   __device__ RankExchange(
-      float* slots, std::uint64_t (&barriers)[2], int ranks, int count, int number = 0)
+      float* slots, std::uint64_t (&barriers)[2], int ranks, int count, int number)
       : slots_(slots),
         barriers_(barriers),
         ranks_(ranks),
@@ -63,11 +60,6 @@ class RankExchange {
     float sum = slot[0];
     for (int rank = 1; rank < ranks_; ++rank) sum += slot[rank * count_];
     return sum;
-  }
-  /// Goes on to the next exchange.
-  __device__ void advance() {
-    set_ ^= 1;
-    if (set_ == 0) phase_ ^= 1;
   }
 
  private:

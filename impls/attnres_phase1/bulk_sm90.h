@@ -49,7 +49,7 @@ struct BulkSums {
     sums.term_tiles = sums.pitch / attnres::kTileRows;
     sums.term_words = config.tokens * sums.query_blocks * sums.term_tiles * attnres::kTileWords;
     sums.pair_words = (config.tokens * S + 3) / 4 * 4;
-    sums.exchange_floats = config.ranks == 1 ? 0 : 2 * config.ranks * sums.total_floats;
+    sums.exchange_floats = attnres::exchange_floats(config.ranks, sums.total_floats);
     return sums;
   }
   constexpr int team_floats() const {
