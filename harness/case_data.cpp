@@ -12,8 +12,9 @@ namespace {
 
 /// Up to here the CPU oracle answers in well under a second, and stays independent of the GPU.
 constexpr double kSmallFlops = 3e8;
-/// Beyond this the CPU oracle takes minutes.
+/// Beyond this the CPU oracle takes minutes on a few threads; of many each adds to it.
 constexpr double kCpuFlops = 1e11;
+constexpr double kCpuFlopsPerThread = 2.5e10;
 
 bool has_padding(const TensorSpec& spec) { return spec.storage_elements != spec.elements(); }
 
@@ -173,7 +174,8 @@ const AnyReference* CaseData::reference() {
   reference_tried_ = true;
   const double flops = item_->problem->work().mma_flops;
   if (machine_.gpu && flops > kSmallFlops) ask_oracle(MemorySpace::kDevice);
-  if (!reference_ && flops <= kCpuFlops) ask_oracle(MemorySpace::kHost);
+  if (!reference_ && flops <= std::max(kCpuFlops, machine_.cpu.threads * kCpuFlopsPerThread))
+    ask_oracle(MemorySpace::kHost);
   return reference_.get();
 }
 
