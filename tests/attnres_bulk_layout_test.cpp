@@ -55,6 +55,18 @@ TEST(AttnResBulkLayout, PublishedShapes) {
             "4 CTAs a cluster, 4 teams, 5 stages of 1 token");
 }
 
+TEST(AttnResBulkLayout, WarpsMixPairsWhereNoneGetsMoreByIt) {
+  const auto pairs = [](const AttnResPhase1::Problem& p) {
+    return mixes_pairs(bulk_config(p, kH200), static_cast<int>(p.S), static_cast<int>(p.D));
+  };
+  EXPECT_TRUE(pairs(problem(4, 8, 65536, 2048)));
+  EXPECT_TRUE(pairs(problem(8, 8, 8192, 4096))) << "32 chunks a rank";
+  EXPECT_FALSE(pairs(problem(8, 12, 8192, 7168)))
+      << "28 chunks a rank: seven a warp, or four pairs";
+  EXPECT_FALSE(pairs(problem(4, 8, 65536, 1168))) << "19 chunks: five a warp, or three pairs";
+  EXPECT_FALSE(pairs(problem(4, 4, 65536, 2048))) << "half of a block's rows";
+}
+
 TEST(AttnResBulkLayout, FewTokensAreSplitOverTheRanksThatThereAreSmsFor) {
   EXPECT_EQ(bulk_config(problem(9, 8, 1, 7168), kH200).ranks, 8);
   EXPECT_EQ(bulk_config(problem(4, 8, 1, 256), kH200).ranks, 2) << "128 columns a rank at least";

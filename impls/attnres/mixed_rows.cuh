@@ -53,7 +53,6 @@ struct TermTiles {
   }
 };
 
-inline constexpr int kChunkColumns = 64;  ///< that a warp mixes at a time
 inline constexpr int kChunkProducts = 4;
 
 /// Columns of a tile of rows as left operands: product j has columns 8 g + 2 j as its rows g = lane / 4 and

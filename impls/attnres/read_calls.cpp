@@ -44,26 +44,29 @@ AttnResMerge::Problem merge_problem(const RunnerConfig& config, bool update) {
   return p;
 }
 
+/// Gradients of N sources, which are written or added to; the queries' are added.
+template <class Problem>
+Problem source_gradients(const RunnerConfig& config, std::int64_t N, Store store) {
+  auto p = problem_of<Problem>(config);
+  p.N = N;
+  p.dwt = Store::kAdd;
+  for (std::int64_t n = 0; store == Store::kAdd && n < N; ++n) p.add_to.push_back(n);
+  return p;
+}
+
 AttnResPhase1Bwd::Problem gradient_problem(const RunnerConfig& config,
                                            std::int64_t N,
                                            std::int64_t S) {
-  auto p = problem_of<AttnResPhase1Bwd::Problem>(config);
-  p.N = N;
+  auto p = source_gradients<AttnResPhase1Bwd::Problem>(config, N, Store::kAdd);
   p.S = S;
   p.dlse = Option::kOn;
-  p.dwt = Store::kAdd;
-  for (std::int64_t n = 0; n < N; ++n) p.add_to.push_back(n);
   return p;
 }
 
 AttnResMixBwd::Problem mix_gradient_problem(const RunnerConfig& config,
                                             std::int64_t N,
                                             Store store) {
-  auto p = problem_of<AttnResMixBwd::Problem>(config);
-  p.N = N;
-  p.dwt = Store::kAdd;
-  for (std::int64_t n = 0; store == Store::kAdd && n < N; ++n) p.add_to.push_back(n);
-  return p;
+  return source_gradients<AttnResMixBwd::Problem>(config, N, store);
 }
 
 AttnResMergeBwd::Problem merge_gradient_problem(const RunnerConfig& config) {
@@ -215,6 +218,22 @@ void ReadCalls::mix(SourceList older, const PartialSum& last, std::int64_t query
   call<AttnResMix>(mix_problem(config_, N, fused), t);
 }
 
+template <class Op>
+typename Op::Tensors ReadCalls::gradients(const SourceList& sources,
+                                          std::int64_t query,
+                                          std::int64_t S,
+                                          const void* dreads,
+                                          const SourceList& dsources,
+                                          float* dwt) const {
+  typename Op::Tensors t;
+  t.v = planes_of(config_, sources);
+  t.wt = queries(query, S);
+  t.dout = planes(dreads, S);
+  t.dv = planes_of(config_, dsources);
+  t.dwt = query_gradients(dwt, query, S);
+  return t;
+}
+
 void ReadCalls::phase1_backward(const SourceList& sources,
                                 std::int64_t query,
                                 std::int64_t S,
@@ -222,13 +241,8 @@ void ReadCalls::phase1_backward(const SourceList& sources,
                                 const float* dz,
                                 const SourceList& dsources,
                                 float* dwt) {
-  AttnResPhase1Bwd::Tensors t;
-  t.v = planes_of(config_, sources);
-  t.wt = queries(query, S);
-  t.dout = planes(dreads, S);
+  auto t = gradients<AttnResPhase1Bwd>(sources, query, S, dreads, dsources, dwt);
   t.dlse = scalars(dz, S);
-  t.dv = planes_of(config_, dsources);
-  t.dwt = query_gradients(dwt, query, S);
   call<AttnResPhase1Bwd>(gradient_problem(config_, static_cast<std::int64_t>(sources.size()), S),
                          t);
 }
@@ -239,14 +253,9 @@ void ReadCalls::mix_backward(const SourceList& sources,
                              const SourceList& dsources,
                              Store store,
                              float* dwt) {
-  AttnResMixBwd::Tensors t;
-  t.v = planes_of(config_, sources);
-  t.wt = queries(query, 1);
-  t.dout = planes(dread, 1);
-  t.dv = planes_of(config_, dsources);
-  t.dwt = query_gradients(dwt, query, 1);
   call<AttnResMixBwd>(
-      mix_gradient_problem(config_, static_cast<std::int64_t>(sources.size()), store), t);
+      mix_gradient_problem(config_, static_cast<std::int64_t>(sources.size()), store),
+      gradients<AttnResMixBwd>(sources, query, 1, dread, dsources, dwt));
 }
 
 void ReadCalls::merge_backward(const void* partial,

@@ -86,6 +86,14 @@ class ReadCalls {
  private:
   template <class Op>
   void call(const typename Op::Problem& p, const typename Op::Tensors& t);
+  /// What the backwards of phase 1 and of the mix have in common.
+  template <class Op>
+  typename Op::Tensors gradients(const SourceList& sources,
+                                 std::int64_t query,
+                                 std::int64_t S,
+                                 const void* dreads,
+                                 const SourceList& dsources,
+                                 float* dwt) const;
   TensorView planes(const void* data, std::int64_t count) const;
   TensorView scalars(const float* data, std::int64_t count) const;
   TensorView queries(std::int64_t query, std::int64_t count) const;

@@ -26,6 +26,16 @@ attnres::BulkConfig bulk_config(const Problem& p, const DeviceInfo& device) {
       device);
 }
 
+bool mixes_pairs(const attnres::BulkConfig& config, int S, int D) {
+  constexpr int kChunk = attnres::kChunkColumns;
+  const auto share = [&](int columns) {
+    const int width = (D + config.ranks - 1) / config.ranks;
+    const int chunks = (width + columns - 1) / columns;
+    return (chunks + attnres::kTeamWarps - 1) / attnres::kTeamWarps * (columns / kChunk);
+  };
+  return S > 4 && share(2 * kChunk) == share(kChunk);
+}
+
 Support bulk_supports(const Problem& p, const DeviceInfo& device) {
   if (device.sm != 90) return Support::no("needs sm_90");
   if (size_of(p.dtype) != 2) return Support::no("dtype must be f16 or bf16");

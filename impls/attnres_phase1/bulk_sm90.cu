@@ -31,25 +31,13 @@ using Problem = AttnResPhase1::Problem;
 using Tensors = AttnResPhase1::Tensors;
 using BulkKernel = void (*)(BulkArguments);
 
-/// Whether warps mix two chunks at a time: where more than half of an output block's rows are there, and no warp
-/// gets more chunks by it.
-bool mixes_pairs(const BulkArguments& p) {
-  constexpr int kChunk = attnres::kChunkColumns;
-  const auto share = [&](int columns) {
-    const int width = (p.D + p.config.ranks - 1) / p.config.ranks;
-    const int chunks = (width + columns - 1) / columns;
-    return (chunks + attnres::kTeamWarps - 1) / attnres::kTeamWarps * (columns / kChunk);
-  };
-  return p.S > 4 && share(2 * kChunk) == share(kChunk);
-}
-
 template <class T>
 BulkKernel kernel_of(const BulkArguments& p) {
   using bulk::GroupShape;
   if (p.config.group_rows > 2 * attnres::kTileRows) return bulk::read_kernel<T, GroupShape<0, 1>>;
   if (p.config.group_rows > attnres::kTileRows) return bulk::read_kernel<T, GroupShape<2, 1>>;
-  return mixes_pairs(p) ? bulk::read_kernel<T, GroupShape<1, 2>>
-                        : bulk::read_kernel<T, GroupShape<1, 1>>;
+  return mixes_pairs(p.config, p.S, p.D) ? bulk::read_kernel<T, GroupShape<1, 2>>
+                                         : bulk::read_kernel<T, GroupShape<1, 1>>;
 }
 
 BulkKernel kernel_for(DType dtype, const BulkArguments& p) {

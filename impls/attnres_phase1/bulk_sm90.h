@@ -61,6 +61,10 @@ struct BulkSums {
 /// The layout of a problem whose types and widths the kernel takes.
 attnres::BulkConfig bulk_config(const AttnResPhase1::Problem& p, const DeviceInfo& device);
 
+/// Whether warps mix two chunks of columns at a time: where more than half of an output block's rows are there,
+/// and no warp gets more chunks by it.
+bool mixes_pairs(const attnres::BulkConfig& config, int S, int D);
+
 /// What bulk_sm90 takes: pure.
 Support bulk_supports(const AttnResPhase1::Problem& p, const DeviceInfo& device);
 
