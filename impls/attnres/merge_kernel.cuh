@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
+#include <utility>
 
 #include "harness/core/backend.h"
 #include "harness/core/cuda_check.h"
@@ -146,18 +148,21 @@ int resident_ctas(void (*kernel)(Arguments), int threads, std::int64_t tokens, i
       std::min<std::int64_t>(tokens, std::int64_t{std::max(1, per_sm)} * std::max(1, sm_count)));
 }
 
-/// One launch of such CTAs; `arguments` holds the tokens.
+/// For a row's note.
+inline const char* loads_note(bool vectors) { return vectors ? "16-byte loads" : "scalar loads"; }
+
+/// One launch of such CTAs.
 template <class Arguments>
 Launch resident_launch(void (*kernel)(Arguments),
                        const Arguments& arguments,
-                       std::int64_t groups,
-                       bool vectors,
-                       int sm_count) {
-  const int threads = merge_threads(groups);
-  const int ctas = resident_ctas(kernel, threads, arguments.tokens, sm_count);
+                       std::int64_t tokens,
+                       int threads,
+                       int sm_count,
+                       std::string note) {
+  const int ctas = resident_ctas(kernel, threads, tokens, sm_count);
   Launch launch;
-  launch.note = vectors ? "16-byte loads" : "scalar loads";
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0});
+  launch.note = std::move(note);
+  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0, threads});
   launch.enqueue = [=](Stream stream) {
     if (ctas == 0) return;
     kernel<<<ctas, threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments);

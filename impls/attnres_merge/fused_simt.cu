@@ -12,7 +12,6 @@
 // Source:   reference/attnres/README.md.
 #include <cuda_runtime.h>
 
-#include "harness/core/cuda_check.h"
 #include "impls/attnres/read_config.h"
 #include "impls/attnres_merge/fused_simt.h"
 #include "reference/attnres_merge/contract.h"
@@ -47,19 +46,9 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
                                 .norm_eps = static_cast<float>(p.norm_eps)};
   const auto find = p.has_norm() ? simt_kernel_norm : simt_kernel;
   const SimtKernel kernel = find(p.dtype, p.out_type(), aligned, groups);
-  const int threads = attnres::merge_threads(groups);
-  const int ctas = attnres::resident_ctas(kernel, threads, p.tokens(), device.sm_count);
-
-  Launch launch;
-  launch.note =
-      attnres::has_merge_vectors(p.dtype, p.out_type(), aligned) ? "16-byte loads" : "scalar loads";
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0, threads});
-  launch.enqueue = [=](Stream stream) {
-    if (ctas == 0) return;
-    kernel<<<ctas, threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments);
-    CUDA_CHECK_LAUNCH();
-  };
-  return launch;
+  const bool vectors = attnres::has_merge_vectors(p.dtype, p.out_type(), aligned);
+  return attnres::resident_launch(kernel, arguments, p.tokens(), attnres::merge_threads(groups),
+                                  device.sm_count, attnres::loads_note(vectors));
 }
 
 }  // namespace

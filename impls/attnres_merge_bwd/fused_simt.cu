@@ -77,8 +77,7 @@ Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const Devic
                                 .add = p.dpartial == attnres::Store::kAdd};
 
   Launch launch;
-  launch.note =
-      attnres::has_merge_vectors(p.dtype, p.out_type(), vectors) ? "16-byte loads" : "scalar loads";
+  launch.note = attnres::loads_note(attnres::has_merge_vectors(p.dtype, p.out_type(), vectors));
   launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0, threads});
   launch.enqueue = [=](Stream stream) {
     const auto handle = static_cast<cudaStream_t>(stream.handle);

@@ -80,7 +80,8 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
                             .D = static_cast<int>(p.D),
                             .groups = static_cast<int>(groups)};
   const auto kernel = attnres::plane_kernel_for<Kernel>(p.dtype, vectors, groups);
-  return attnres::resident_launch(kernel, arguments, groups, vectors, device.sm_count);
+  return attnres::resident_launch(kernel, arguments, p.tokens(), attnres::merge_threads(groups),
+                                  device.sm_count, attnres::loads_note(vectors));
 }
 
 }  // namespace

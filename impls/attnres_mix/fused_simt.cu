@@ -15,8 +15,9 @@
 #include <cuda_runtime.h>
 
 #include <string>
+#include <utility>
 
-#include "harness/core/cuda_check.h"
+#include "impls/attnres/merge_kernel.cuh"
 #include "impls/attnres_mix/cached_kernel.cuh"
 #include "impls/attnres_mix/held_kernel.cuh"
 #include "impls/attnres_mix/staged_read.h"
@@ -27,40 +28,22 @@ namespace {
 using Problem = AttnResMix::Problem;
 using Tensors = AttnResMix::Tensors;
 
-/// As many CTAs of `kernel` as stay on the device together, at most one a token.
-template <class Arguments>
-Launch resident_launch(void (*kernel)(Arguments),
-                       const Arguments& arguments,
-                       int threads,
-                       const DeviceInfo& device) {
-  const int ctas = attnres::resident_ctas(kernel, threads, arguments.tokens, device.sm_count);
-  Launch launch;
-  launch.kernels.push_back({reinterpret_cast<const void*>(kernel), 0, threads});
-  launch.enqueue = [=](Stream stream) {
-    if (ctas == 0) return;
-    kernel<<<ctas, threads, 0, static_cast<cudaStream_t>(stream.handle)>>>(arguments);
-    CUDA_CHECK_LAUNCH();
-  };
-  return launch;
-}
-
 Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
   if (reads_staged(p, device)) return plan_staged(p, t, workspace, device);
   const bool vectors = has_vectors(p, t);
   const attnres::HeldLayout held = attnres::choose_held(attnres::held_needs(p));
-  if (vectors && held.sources > 0) {
-    Launch launch = resident_launch(held_kernel_for<OneCta, false>(p.dtype, held.sources),
-                                    held_arguments(p, t), held.threads, device);
-    launch.note = std::to_string(held.sources) + " rows in registers";
-    return launch;
-  }
-  Launch launch = resident_launch(cached_kernel_for(p.dtype, vectors), cached_arguments(p, t),
-                                  cached_threads(attnres::column_groups(p.D)), device);
-  launch.note =
-      vectors ? "rows from the caches, 16-byte loads" : "rows from the caches, scalar loads";
-  return launch;
+  const auto launch = [&](auto kernel, const auto& arguments, int threads, std::string note) {
+    return attnres::resident_launch(kernel, arguments, p.tokens(), threads, device.sm_count,
+                                    std::move(note));
+  };
+  if (vectors && held.sources > 0)
+    return launch(held_kernel_for<OneCta, false>(p.dtype, held.sources), held_arguments(p, t),
+                  held.threads, std::to_string(held.sources) + " rows in registers");
+  return launch(cached_kernel_for(p.dtype, vectors), cached_arguments(p, t),
+                cached_threads(attnres::column_groups(p.D)),
+                std::string("rows from the caches, ") + attnres::loads_note(vectors));
 }
 
 }  // namespace
