@@ -4,18 +4,28 @@
 namespace attn::colreduce {
 namespace {
 
-// D, pairs of score groups, chunks of a CTA, slots of keys and of weights:
+// Packets between few CTAs are fast: a tile of queries for each pair of score groups, which begin heads
+// apart from each other. Between many they are slow: room for more weights.
+// D, pairs of score groups, chunks of a CTA, slots of keys, of weights and of queries:
 template <int kD, bool kMasked>
-struct OnePassPolicy;
+struct NearPolicy;
 template <bool kMasked>
-struct OnePassPolicy<64, kMasked> : ResidentPolicy<64, 2, 4, 4, 20, false, kMasked> {};
+struct NearPolicy<64, kMasked> : ResidentPolicy<64, 2, 4, 4, 21, 2, false, kMasked> {};
 template <bool kMasked>
-struct OnePassPolicy<128, kMasked> : ResidentPolicy<128, 2, 4, 4, 15, false, kMasked> {};
+struct NearPolicy<128, kMasked> : ResidentPolicy<128, 2, 4, 4, 15, 2, false, kMasked> {};
+
+template <int kD, bool kMasked>
+struct FarPolicy;
+template <bool kMasked>
+struct FarPolicy<64, kMasked> : ResidentPolicy<64, 2, 4, 4, 22, 1, false, kMasked> {};
+template <bool kMasked>
+struct FarPolicy<128, kMasked> : ResidentPolicy<128, 2, 4, 4, 17, 1, false, kMasked> {};
 
 }  // namespace
 
 ResidentKernel one_pass_kernel(DType dtype, std::int64_t D, ResidentVariant variant) {
-  return resident_kernel_for<OnePassPolicy>(dtype, D, variant);
+  return variant.far ? resident_kernel_for<FarPolicy>(dtype, D, variant)
+                     : resident_kernel_for<NearPolicy>(dtype, D, variant);
 }
 
 }  // namespace attn::colreduce

@@ -26,9 +26,6 @@ namespace attn::colreduce {
 /// Row factors 2^(reference - lse) are at most 2^-8; as fp16 numbers they carry this power of two.
 inline constexpr int kFactorBits = 20;
 
-/// Up to this many ranks everybody reads everybody's packets. With more, each rank combines some of
-/// the rows and all read the results: a second trip through L2, but traffic that does not grow.
-inline constexpr int kDirectRanks = 8;
 static_assert(8 * (kDirectRanks + 1) >= kTileRows, "a rank combines at most eight rows");
 
 __device__ inline std::uint64_t make_packet(float value, std::uint32_t number) {

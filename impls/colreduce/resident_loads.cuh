@@ -10,7 +10,7 @@
 
 namespace attn::colreduce {
 
-/// One thread runs it. Tiles of queries go round a few slots. Resident keys are replaced chunk by
+/// One thread runs it. Tiles of queries go through a buffer or two. Resident keys are replaced chunk by
 /// chunk as the last score groups of a head are done with them; streamed keys go through a ring for
 /// each group of the pair.
 template <class Policy>
@@ -50,15 +50,19 @@ class Loader {
   __device__ __forceinline__ void load_queries() {
     const std::uint32_t full = sm90::shared_address(&shared_.query_full[queries_.slot]);
     // From the warps of a pair: the tile that was here is in their registers.
-    sm90::mbarrier_wait(sm90::shared_address(&shared_.query_free[queries_.slot]),
-                        queries_.phase ^ 1);
+    if (free_ > 0) {
+      --free_;
+    } else {
+      sm90::mbarrier_wait(sm90::shared_address(&shared_.query_free[taken_.slot]), taken_.phase);
+      taken_.template advance<Policy::kPairs>();
+    }
+    const int slot = Policy::kQuerySlots == 1 ? 0 : queries_.slot;
     sm90::mbarrier_arrive_expect(full, Policy::kTileBytes);
 #pragma unroll
     for (int box = 0; box < Policy::kBoxes; ++box)
-      sm90::tma_load_4d(
-          sm90::shared_address(shared_.queries[queries_.slot]) + box * Policy::kBoxBytes,
-          &args_.q.map, full, 64 * box, cursor_.tile * kTileRows,
-          head_ % args_.H * args_.q.head_step, head_ / args_.H * args_.q.batch_step);
+      sm90::tma_load_4d(sm90::shared_address(shared_.queries[slot]) + box * Policy::kBoxBytes,
+                        &args_.q.map, full, 64 * box, cursor_.tile * kTileRows,
+                        head_ % args_.H * args_.q.head_step, head_ / args_.H * args_.q.batch_step);
     queries_.template advance<Policy::kPairs>();
   }
 
@@ -99,6 +103,21 @@ class Loader {
       sm90::tma_load_4d(sm90::shared_address(shared_.keys[slot]) + box * Policy::kBoxBytes,
                         &args_.k.map, full, 64 * box, team_.tiles.first_key(chunk_),
                         key_head(head_), key_batch(head_));
+#ifdef X_PF
+    if constexpr (Policy::kStreamKeys) {
+      int c = chunk_ + X_PF, r = cursor_.round;
+      if (c >= team_.used_chunks) {
+        c -= team_.used_chunks;
+        ++r;
+      }
+      if (r < team_.rounds) {
+        const int head = heads_of(args_, team_).head_of(r);
+        for (int box = 0; box < Policy::kBoxes; ++box)
+          sm90::tma_prefetch_4d(&args_.k.map, 64 * box, team_.tiles.first_key(c), key_head(head),
+                                key_batch(head));
+      }
+    }
+#endif
     ++chunk_;
   }
 
@@ -106,9 +125,11 @@ class Loader {
   typename Policy::Shared& shared_;
   const Team& team_;
   TileCursor<Policy::kMasked> cursor_;
-  int head_;  // the cursor's
-  RingCursor queries_;
-  int chunk_ = 0;  // of the cursor's head, the next one to load
+  int head_;                        // the cursor's
+  RingCursor queries_;              // the pair that the next tile of queries is for, and its phase
+  RingCursor taken_;                // the pair that gives the next buffer back
+  int free_ = Policy::kQuerySlots;  // buffers not used yet
+  int chunk_ = 0;                   // of the cursor's head, the next one to load
 };
 
 }  // namespace attn::colreduce

@@ -23,6 +23,8 @@ namespace attn::colreduce {
 /// kLargestWeight: weights 2^-22 below the largest still have all bits of an fp16 number.
 inline constexpr float kHeadroom = 8;
 inline constexpr float kLargestWeight = 60000;
+/// Less than the log2 of any weight that counts.
+inline constexpr float kNoScore = -1e30f;
 
 template <class Element, class Policy>
 class ScoreGroup {
@@ -38,8 +40,7 @@ class ScoreGroup {
         pair_(group / kPair),
         half_(group % kPair),
         warp_(__shfl_sync(0xffffffffu, thread / 32, 0)),
-        lane_(thread % 32),
-        lane_offset_((16 * warp_ + lane_ % 16) * 128 + ((lane_ / 16 ^ lane_ % 8) << 4)) {}
+        lane_offset_(fragment_offset(warp_, thread % 32)) {}
 
   __device__ __forceinline__ void run() {
     if (team_.first_tile == team_.row_tiles) return;
@@ -57,6 +58,14 @@ class ScoreGroup {
  private:
   using Cursor = TileCursor<Policy::kMasked>;
   static constexpr int kSteps = Policy::kD / 16;
+
+  /// Of this thread in its warp: read anew where it is needed, scores take the registers.
+  __device__ static int lane() { return sm80::lane_id(); }
+
+  /// Of ldmatrix and stmatrix in 64 swizzled rows of 128 bytes.
+  __device__ static std::uint32_t fragment_offset(int warp, int lane) {
+    return (16 * warp + lane % 16) * 128 + ((lane / 16 ^ lane % 8) << 4);
+  }
 
   /// Goes `by` tiles on, past the weights of the tiles between and the heads' keys.
   __device__ __forceinline__ void move(Cursor& cursor, int by) {
@@ -78,7 +87,6 @@ class ScoreGroup {
 #pragma unroll 1
         for (int passed = round; passed < min(cursor.round, team_.rounds); ++passed)
           pass_keys(passed);
-        fresh_ = true;
       }
     }
   }
@@ -89,7 +97,7 @@ class ScoreGroup {
 #pragma unroll 1
     for (int j = released_ ? released_ : half_; j < team_.used_chunks; j += kPair) {
       wait_together(shared_.key_full[j], round & 1);
-      release_together(shared_.key_free[j], lane_);
+      release_together(shared_.key_free[j], lane());
     }
     released_ = 0;
   }
@@ -100,6 +108,8 @@ class ScoreGroup {
     // Chunks lie in the order of their keys: the last one tells whether some row misses a key.
     const bool hides = Policy::kMasked && team_.tiles.first_key(active - 1) + kChunkKeys >
                                               args_.mask.key_end(tile_row_);
+    // The group's first and last tile of the head: keys may not have arrived, and are given back.
+    const bool fresh = cursor.tile < team_.first_tile + Policy::kPairs;
     const bool last = cursor.tile + Policy::kPairs >= team_.row_tiles;
     load_fragments();
     // From the column warps: they have finished the tile that was here, its rows and its weights.
@@ -113,7 +123,7 @@ class ScoreGroup {
     for (; j < active; j += kPair) {
       const int keys = key_slot(j);
       // Under a mask the first tile of a head need not see all chunks.
-      if (fresh_ || Policy::kMasked || Policy::kStreamKeys)
+      if (fresh || Policy::kMasked || Policy::kStreamKeys)
         wait_together(shared_.key_full[keys], key_phase(j, cursor.round));
       float scores[32];
       issue(scores, keys);
@@ -121,44 +131,50 @@ class ScoreGroup {
       wait_together(shared_.weight_free[weights.slot], weights.phase ^ 1);
       sm90::wgmma_wait<0>();
       sm90::pin_registers(scores);
-      if (j == half_) give_back_queries();
-      if (last || Policy::kStreamKeys) release_together(shared_.key_free[keys], lane_);
+      if (last || Policy::kStreamKeys) release_together(shared_.key_free[keys], lane());
       if (Policy::kMasked && hides) hide(scores, team_.tiles.first_key(j));
       weigh(scores, j, weights.slot);
       weights.template advance<Policy::kWeightSlots>(kPair);
     }
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) sm90::pin_registers(queries_[step]);
-    if (active <= half_) give_back_queries();
-    fresh_ = false;
     if (last) released_ = j;
     own_chunks_ += (active + 1 - half_) / kPair;
     publish();
   }
 
-  /// The loader may overwrite the tile's slot. Not before the first products have ended, which have
-  /// read the fragments: given back just behind the matrix loads, rows were wrong now and then.
-  __device__ __forceinline__ void give_back_queries() {
-    sm90::fence_async_shared();  // this thread's loads before the copy engine's writes
-    release_together(shared_.query_free[pair_], lane_);
-  }
-
-  /// The group's tile of queries as A operands.
+  /// The group's tile of queries as A operands, and the tile's buffer back to the loader.
   __device__ __forceinline__ void load_fragments() {
     wait_together(shared_.query_full[pair_], own_tiles_ & 1);
     ++own_tiles_;
     std::uint32_t offset[1] = {lane_offset_};
     sm90::pin_registers(offset);  // else the sum is kept, and spilled, from tile to tile
-    const std::uint32_t address = sm90::shared_address(shared_.queries[pair_]) + offset[0];
+    const int slot = Policy::kQuerySlots == 1 ? 0 : pair_;
+    const std::uint32_t address = sm90::shared_address(shared_.queries[slot]) + offset[0];
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
       sm80::ldmatrix_x4(queries_[step], (address ^ (step % 4 << 5)) + step / 4 * Policy::kBoxBytes);
+    give_back_queries();
     if (args_.negate) {
 #pragma unroll
       for (int step = 0; step < kSteps; ++step)
 #pragma unroll
         for (int i = 0; i < 4; ++i) queries_[step][i] ^= 0x80008000u;
     }
+  }
+
+  /// The loader may overwrite the queries. The arrival waits for the fragments, because it takes a register
+  /// of each: without that the copy engine now and then overtook the matrix loads.
+  __device__ __forceinline__ void give_back_queries() {
+    __syncwarp();
+    const int lane = this->lane();
+    if (lane == 0) {
+      std::uint32_t all = 0;
+#pragma unroll
+      for (int step = 0; step < kSteps; ++step) all ^= queries_[step][0];
+      sm90::mbarrier_arrive(sm90::shared_address(&shared_.query_free[pair_]) + (all & args_.zero));
+    }
+    __syncwarp();
   }
 
   /// Where the group's chunk j lies, and the parity of its arrival.
@@ -186,14 +202,13 @@ class ScoreGroup {
 
   /// Scores of chunk j to weights in a slot.
   __device__ __forceinline__ void weigh(const float (&scores)[32], int j, int slot) {
-    const bool first = j < kPair;
-    if (first) raise_reference(scores);
+    if (j < kPair) guess_reference(scores);
     float part[2];
-    park(scores, slot, first, part);
-    // Exponents are measured from the first chunk's maximum, until later scores are so much larger
+    park(scores, slot, false, part);
+    // Exponents are measured from the largest of the first few scores, until others are so much larger
     // that a weight might overflow.
     const bool fits = part[0] <= kLargestWeight && part[1] <= kLargestWeight;  // false for NaN
-    if (__builtin_expect(!first && __any_sync(0xffffffffu, !fits), 0)) {
+    if (__builtin_expect(__any_sync(0xffffffffu, !fits), 0)) {
       float factor[2] = {reference_[0], reference_[1]};
       raise_reference(scores);
 #pragma unroll
@@ -210,17 +225,33 @@ class ScoreGroup {
     for (int r = 0; r < 2; ++r) sum_[r] += part[r];
   }
 
-  /// Gives the scores that a row does not see weight 0.
+  /// Gives the scores that a row does not see weight 0; a row that sees none of the chunk gets a reference
+  /// below every score's.
   __device__ __forceinline__ void hide(float (&scores)[32], int first_key) {
+    const int lane = this->lane();
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const int row = tile_row_ + 16 * warp_ + lane_ / 4 + 8 * r;
-      const int visible = static_cast<int>(args_.mask.key_end(row)) - first_key - lane_ % 4 * 2;
+      const int row = tile_row_ + 16 * warp_ + lane / 4 + 8 * r;
+      const int end = static_cast<int>(args_.mask.key_end(row)) - first_key;
+      if (end <= 0) reference_[r] = fmaxf(reference_[r], kNoScore);
+      const int visible = end - lane % 4 * 2;
 #pragma unroll
       for (int i = 0; i < 8; ++i)
 #pragma unroll
         for (int c = 0; c < 2; ++c)
           if (8 * i + c >= visible) scores[4 * i + 2 * r + c] = -INFINITY;
+    }
+  }
+
+  /// The rows' references from their first 16 keys: any score will do, as long as none is much larger.
+  __device__ __forceinline__ void guess_reference(const float (&scores)[32]) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float largest = scores[2 * r];
+#pragma unroll
+      for (int i = 1; i < 4; ++i) largest = fmaxf(largest, scores[i / 2 * 4 + 2 * r + i % 2]);
+      largest = warp_reduce<4>(largest, Max{});
+      reference_[r] = fmaxf(reference_[r], largest * args_.scale_log2 - kHeadroom);
     }
   }
 
@@ -265,7 +296,9 @@ class ScoreGroup {
                                        int slot,
                                        bool raised,
                                        float (&part)[2]) {
-    const std::uint32_t address = weight_address(slot);
+    std::uint32_t start[1] = {weight_address(slot)};
+    sm90::pin_registers(start);  // else what follows from it is kept, and spilled, for another call
+    const std::uint32_t address = start[0];
     float origin[2];
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
@@ -298,7 +331,7 @@ class ScoreGroup {
 
   /// The rows' references and sums to an exchange warp.
   __device__ __forceinline__ void publish() {
-    const int lane = sm80::lane_id();
+    const int lane = this->lane();
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       const float sum = warp_reduce<4>(sum_[r], Sum{});
@@ -308,16 +341,15 @@ class ScoreGroup {
         shared_.rows[tiles_.slot][half_][row] = __float_as_uint(reference_[r]);
       }
     }
-    release_together(shared_.tile_full[tiles_.slot], lane_);
+    release_together(shared_.tile_full[tiles_.slot], lane);
   }
 
   const ResidentArguments& args_;
   typename Policy::Shared& shared_;
   const Team& team_;
   const int pair_;
-  const int half_;  // which chunks of a tile this group takes: even or odd
-  const int warp_;  // of the group, the same for all lanes
-  const int lane_;
+  const int half_;                   // which chunks of a tile this group takes: even or odd
+  const int warp_;                   // of the group, the same for all lanes
   const std::uint32_t lane_offset_;  // of ldmatrix and stmatrix in 64 swizzled rows of 128 bytes
 
   std::uint32_t queries_[kSteps][4];  // A operands
@@ -325,9 +357,8 @@ class ScoreGroup {
   float sum_[2];                      // of this thread's weights
   RingCursor weights_;                // of the tile's first chunk
   RingCursor tiles_;
-  int tile_row_ = 0;   // first row of the tile
-  bool fresh_ = true;  // the group's first tile of a head: keys may not have arrived yet
-  int released_ = 0;   // chunks from here on the group's last tile of the head has not given back
+  int tile_row_ = 0;  // first row of the tile
+  int released_ = 0;  // chunks from here on the group's last tile of the head has not given back
   std::uint32_t own_chunks_ = 0;  // that this group has taken before
   std::uint32_t own_tiles_ = 0;
 };

@@ -16,10 +16,15 @@
 namespace attn::colreduce {
 namespace {
 
-ResidentKernel kernel_for(const ColReduce::Problem& problem, ResidentKernels kernels) {
+ResidentKernel kernel_for(const ColReduce::Problem& problem, ResidentKernels kernels, bool far) {
   const bool masked = problem.attention_mask().diagonal < problem.N || problem.N % kChunkKeys != 0;
   return kernels(problem.dtype, problem.D,
-                 {.is_max = problem.reduction == Reduction::kMax, .masked = masked});
+                 {.is_max = problem.reduction == Reduction::kMax, .masked = masked, .far = far});
+}
+
+/// Chunks of keys that a CTA holds, near or far.
+int most_chunks(const ColReduce::Problem& problem, ResidentKernels kernels) {
+  return kernel_for(problem, kernels, false).chunks;
 }
 
 /// Columns of all output heads.
@@ -29,7 +34,7 @@ std::int64_t outputs_of(const ColReduce::Problem& problem) {
 
 SliceChoice slices_for(const ColReduce::Problem& problem,
                        const DeviceInfo& device,
-                       const ResidentKernel& kernel) {
+                       ResidentKernels kernels) {
   // Little: packets have the rest of what a workspace may be, and combined heads are not to be stored.
   constexpr std::int64_t kSpare = std::int64_t{1} << 20;
   const std::int64_t part = std::max<std::int64_t>(4 * outputs_of(problem), 1);
@@ -39,7 +44,7 @@ SliceChoice slices_for(const ColReduce::Problem& problem,
                        .tiles = (problem.M + kTileRows - 1) / kTileRows,
                        .most_parts = std::max<std::int64_t>(kSpare / part, 1),
                        .sm_count = device.sm_count,
-                       .most_chunks = kernel.chunks});
+                       .most_chunks = most_chunks(problem, kernels)});
 }
 
 /// Of an output head: what several teams add up is merged.
@@ -84,8 +89,8 @@ Support resident_supports(const ColReduce::Problem& problem,
   const std::vector<TensorSpec> specs = ColReduce::tensor_specs(problem);
   for (std::size_t i = 0; i < 2; ++i)  // q and k
     if (Support support = tensor_map_supports(specs[i]); !support) return support;
-  const ResidentKernel kernel = kernel_for(problem, kernels);
-  const std::int64_t most_keys = std::int64_t{device.sm_count} * kernel.chunks * kChunkKeys;
+  const std::int64_t most_keys =
+      std::int64_t{device.sm_count} * most_chunks(problem, kernels) * kChunkKeys;
   if (problem.N > most_keys)
     return Support::no("N must be at most " + std::to_string(most_keys) +
                        ": the weights of a row stay on chip");
@@ -94,6 +99,8 @@ Support resident_supports(const ColReduce::Problem& problem,
   if (problem.B * problem.H >= kTileLimit ||
       problem.B * problem.H * ((problem.M + kTileRows - 1) / kTileRows) >= kTileLimit)
     return Support::no("B * H * ceil(M / 64) must be below 2^31");
+  const SliceChoice slices = slices_for(problem, device, kernels);
+  const ResidentKernel kernel = kernel_for(problem, kernels, slices.team.ranks > kDirectRanks);
   if (device.shared_bytes_per_block < static_cast<std::size_t>(kernel.shared_bytes))
     return Support::no("needs " + std::to_string(kernel.shared_bytes) + " bytes of shared memory");
   return Support::yes();
@@ -102,8 +109,7 @@ Support resident_supports(const ColReduce::Problem& problem,
 std::size_t resident_workspace_bytes(const ColReduce::Problem& problem,
                                      const DeviceInfo& device,
                                      ResidentKernels kernels) {
-  return layout_of(problem, slices_for(problem, device, kernel_for(problem, kernels))).end *
-         sizeof(std::uint64_t);
+  return layout_of(problem, slices_for(problem, device, kernels)).end * sizeof(std::uint64_t);
 }
 
 Launch plan_resident(const ColReduce::Problem& problem,
@@ -111,9 +117,9 @@ Launch plan_resident(const ColReduce::Problem& problem,
                      Workspace workspace,
                      const DeviceInfo& device,
                      ResidentKernels kernels) {
-  const ResidentKernel kernel = kernel_for(problem, kernels);
-  const SliceChoice slices = slices_for(problem, device, kernel);
+  const SliceChoice slices = slices_for(problem, device, kernels);
   const TeamChoice& team = slices.team;
+  const ResidentKernel kernel = kernel_for(problem, kernels, team.ranks > kDirectRanks);
   const std::int64_t parts = parts_of(problem, slices);
   const double scale = problem.scale_value();
   const WorkspaceLayout layout = layout_of(problem, slices);
@@ -132,6 +138,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
   // A scale of 0 would make NaN of the -inf that stands for a hidden score.
   arguments.scale_log2 = std::fmax(static_cast<float>(std::fabs(scale) * kLog2E), FLT_MIN);
   arguments.negate = scale < 0;
+  arguments.zero = 0;
   arguments.divisor = divisor_of(problem);
   const float averaged = problem.heads == Heads::kMean ? static_cast<float>(problem.H) : 1.0f;
   arguments.factor = 1.0f / (static_cast<float>(1 << kFactorBits) * averaged);

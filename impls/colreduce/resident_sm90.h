@@ -24,9 +24,10 @@ struct ResidentArguments {
   int slice;    ///< heads that a team adds up, one after the other: of one output head
   int parts;    ///< slices of an output head
   AttentionMask mask;
-  float scale_log2;  ///< |scale| * log2(e)
-  bool negate;       ///< the scale is negative: queries change their sign
-  void* out;         // [parts, output heads, N]
+  float scale_log2;    ///< |scale| * log2(e)
+  bool negate;         ///< the scale is negative: queries change their sign
+  std::uint32_t zero;  ///< 0, which compilers do not know: makes an address wait for data
+  void* out;           // [parts, output heads, N]
   DType out_dtype;
   float factor;  ///< of the stored columns: takes 2^kFactorBits off, and averages heads
   Divisor divisor;
@@ -43,10 +44,15 @@ struct ResidentKernel {
   int chunks = 0;  ///< chunks of 64 keys that a CTA can own
 };
 
+/// Up to this many CTAs that share a head read what every other one tells. With more, each combines some of
+/// the rows and all read the results: a second trip through L2, but traffic that does not grow.
+inline constexpr int kDirectRanks = 8;
+
 /// What an instantiation is made for, besides the type and D.
 struct ResidentVariant {
   bool is_max = false;
   bool masked = false;  ///< some score may be hidden: by a mask, or past the last key in its chunk
+  bool far = false;     ///< more than kDirectRanks CTAs share a head
 };
 
 /// The kernel that keeps the keys of a head on chip while its queries stream past, for D

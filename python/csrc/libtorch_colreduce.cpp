@@ -93,6 +93,8 @@ at::Tensor allocate(const c10::SmallVector<Int, 3>& shape,
   const at::TensorOptions options = like.options().dtype(type);
   if constexpr (std::is_same_v<Int, c10::SymInt>) {
     return at::empty_symint(shape, options);
+  } else if (like.is_cuda()) {
+    return empty_on_gpu(shape, type, like.device());
   } else {
     return at::empty(shape, options);
   }

@@ -1,9 +1,11 @@
 // GPUs and their streams, of a LibTorch with CUDA.
+#include <ATen/cuda/EmptyTensor.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "harness/core/cuda_check.h"
@@ -45,6 +47,10 @@ const DeviceInfo& gpu_of(c10::Device device) {
 
 Stream current_stream(c10::Device device) {
   return {c10::cuda::getCurrentCUDAStream(device.index()).stream()};
+}
+
+at::Tensor empty_on_gpu(at::IntArrayRef shape, at::ScalarType type, c10::Device device) {
+  return at::detail::empty_cuda(shape, type, device, std::nullopt);
 }
 
 c10::Allocator& gpu_allocator() { return *c10::cuda::CUDACachingAllocator::get(); }

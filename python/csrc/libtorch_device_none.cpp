@@ -16,6 +16,8 @@ const DeviceInfo& gpu_of(c10::Device) { refuse(); }
 
 Stream current_stream(c10::Device) { refuse(); }
 
+at::Tensor empty_on_gpu(at::IntArrayRef, at::ScalarType, c10::Device) { refuse(); }
+
 c10::Allocator& gpu_allocator() { refuse(); }
 
 }  // namespace attn
