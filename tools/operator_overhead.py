@@ -25,9 +25,9 @@ import attnbench
 SHAPE = {"B": 1, "H": 32, "M": 64, "N": 256, "D": 128}
 
 
-def medians_us(functions: dict[str, Callable[[], object]], calls: int, rounds: int,
-               wait: bool) -> dict[str, float]:
-    """Of each function the median over the rounds of the mean time of a call; a round has all of
+def quartiles_us(functions: dict[str, Callable[[], object]], calls: int, rounds: int,
+                 wait: bool) -> dict[str, list[float]]:
+    """Of each function the quartiles over the rounds of the mean time of a call; a round has all of
     them, and between two the GPU is waited for. The first round is left out."""
     samples: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(rounds + 1):
@@ -38,7 +38,7 @@ def medians_us(functions: dict[str, Callable[[], object]], calls: int, rounds: i
             samples[name].append(1e6 * (time.perf_counter() - begin) / calls)
             if wait:
                 torch.cuda.synchronize()
-    return {name: statistics.median(times[1:]) for name, times in samples.items()}
+    return {name: statistics.quantiles(times[1:], n=4) for name, times in samples.items()}
 
 
 def launch_us() -> float:
@@ -71,8 +71,8 @@ def main() -> None:
             "torch.empty": lambda: torch.empty(B, H, N, device=device),
             "one kernel, out.zero_()": lambda: out.zero_(),
         }
-        for name, us in medians_us(rows, args.calls, args.rounds, device == "cuda").items():
-            print(f"{device:<5} {name:<24} {us:8.2f} us")
+        for name, us in quartiles_us(rows, args.calls, args.rounds, device == "cuda").items():
+            print(f"{device:<5} {name:<24} {us[1]:8.2f} us [{us[0]:.2f}, {us[2]:.2f}]")
     if torch.cuda.is_available():
         print(f"cuda  the launch alone         {launch_us():8.2f} us")
 

@@ -7,8 +7,8 @@
 //   so that a causal mask leaves all equally much. Queries stream past in tiles of 64. Two pairs of
 //   score groups (warpgroups) take tiles in turn; exchange warps tell and learn the normalisers;
 //   column warps reduce the weights over the queries; one thread loads.
-// Memory: 64 KiB of keys, two tiles of queries, 15 chunks of weights (8 KiB each; at D = 128), one
-//   CTA an SM. The workspace holds packets of 8 bytes, at most 4 MiB.
+// Memory: 64 KiB of keys, two tiles of queries and 15 chunks of weights (8 KiB each; at D = 128), or
+//   one tile and 17 chunks where more than 8 CTAs share a head; one CTA an SM. The workspace holds packets of 8 bytes, at most 4 MiB.
 // Traffic: 2 B H M N D FLOP, B H M N exponentials, keys once from HBM, queries once a CTA of the
 //   team from L2; 64 packets a tile and rank. Limits: issue slots and the trip of a packet, which
 //   the weights in flight must cover.
