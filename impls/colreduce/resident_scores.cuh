@@ -202,15 +202,15 @@ class ScoreGroup {
 
   /// Scores of chunk j to weights in a slot.
   __device__ __forceinline__ void weigh(const float (&scores)[32], int j, int slot) {
-    if (j < kPair) guess_reference(scores);
+    if (j < kPair) raise_reference<16>(scores);
     float part[2];
     park(scores, slot, false, part);
-    // Exponents are measured from the largest of the first few scores, until others are so much larger
-    // that a weight might overflow.
+    // Exponents are measured from the largest score of the first few keys, until others are so much
+    // larger that a weight might overflow.
     const bool fits = part[0] <= kLargestWeight && part[1] <= kLargestWeight;  // false for NaN
     if (__builtin_expect(__any_sync(0xffffffffu, !fits), 0)) {
       float factor[2] = {reference_[0], reference_[1]};
-      raise_reference(scores);
+      raise_reference<kChunkKeys>(scores);
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         factor[r] = reference_[r] == -INFINITY ? 1.0f : exp2_approx(factor[r] - reference_[r]);
@@ -243,25 +243,15 @@ class ScoreGroup {
     }
   }
 
-  /// The rows' references from their first 16 keys: any score will do, as long as none is much larger.
-  __device__ __forceinline__ void guess_reference(const float (&scores)[32]) {
-#pragma unroll
-    for (int r = 0; r < 2; ++r) {
-      float largest = scores[2 * r];
-#pragma unroll
-      for (int i = 1; i < 4; ++i) largest = fmaxf(largest, scores[i / 2 * 4 + 2 * r + i % 2]);
-      largest = warp_reduce<4>(largest, Max{});
-      reference_[r] = fmaxf(reference_[r], largest * args_.scale_log2 - kHeadroom);
-    }
-  }
-
-  /// Moves the rows' references up to what these scores ask for.
+  /// Moves the rows' references up to what the scores of their first kKeys keys ask for.
+  template <int kKeys>
   __device__ __forceinline__ void raise_reference(const float (&scores)[32]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
       float largest = scores[2 * r];
 #pragma unroll
-      for (int i = 0; i < 16; ++i) largest = fmaxf(largest, scores[i / 2 * 4 + 2 * r + i % 2]);
+      for (int i = 1; i < kKeys / 4; ++i)
+        largest = fmaxf(largest, scores[i / 2 * 4 + 2 * r + i % 2]);
       largest = warp_reduce<4>(largest, Max{});
       reference_[r] = fmaxf(reference_[r], largest * args_.scale_log2 - kHeadroom);
     }
