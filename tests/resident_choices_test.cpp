@@ -282,5 +282,16 @@ TEST(ResidentHeads, TheChoiceIsTheCheapestDivisorThatScratchMemoryHolds) {
   EXPECT_EQ(choose(1, 16, 16, 16, 1).slice, 16) << "no room for parts";
 }
 
+/// Of 32 heads on 132 SMs whose CTAs hold four chunks.
+TEST(ResidentTeams, ManyKeysMakeATeamFar) {
+  const auto team_of = [](std::int64_t keys) { return choose_team(32, keys / kChunkKeys, 132, 4); };
+  EXPECT_EQ(team_of(2048).ranks, 8);
+  EXPECT_EQ(team_of(4096).ranks, 16);
+  for (const std::int64_t keys : {64, 1024, 2048}) EXPECT_FALSE(is_far(team_of(keys))) << keys;
+  for (const std::int64_t keys : {4096, 16384, 32768}) EXPECT_TRUE(is_far(team_of(keys))) << keys;
+  EXPECT_FALSE(is_far({.ranks = kDirectRanks}));
+  EXPECT_TRUE(is_far({.ranks = kDirectRanks + 1}));
+}
+
 }  // namespace
 }  // namespace attn::colreduce

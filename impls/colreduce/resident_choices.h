@@ -34,6 +34,14 @@ constexpr TeamChoice choose_team(std::int64_t heads,
   return best;
 }
 
+/// Up to this many CTAs that share a head read what every other one tells. With more, each combines some
+/// of the rows and all read the results: a second trip through L2, but traffic that does not grow.
+inline constexpr int kDirectRanks = 8;
+
+/// Whether weights wait so long for a team's packets that room for them is worth more than room for a second
+/// tile of queries: not with 4 and 8 CTAs, but with 16 and more (README.md, "one_pass_sm90").
+constexpr bool is_far(const TeamChoice& team) { return team.ranks > kDirectRanks; }
+
 /// Heads that are combined, and where their sums may go.
 struct SliceShape {
   std::int64_t heads = 1;       ///< query heads, of all batches

@@ -17,6 +17,7 @@
 
 #include "impls/arch/sm90/global.cuh"
 #include "impls/arch/sm90/mbarrier.cuh"
+#include "impls/colreduce/resident_choices.h"
 #include "impls/colreduce/resident_policy.cuh"
 #include "impls/common/online_softmax.cuh"
 #include "impls/common/warp_reduce.cuh"

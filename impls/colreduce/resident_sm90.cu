@@ -100,7 +100,7 @@ Support resident_supports(const ColReduce::Problem& problem,
       problem.B * problem.H * ((problem.M + kTileRows - 1) / kTileRows) >= kTileLimit)
     return Support::no("B * H * ceil(M / 64) must be below 2^31");
   const SliceChoice slices = slices_for(problem, device, kernels);
-  const ResidentKernel kernel = kernel_for(problem, kernels, slices.team.ranks > kDirectRanks);
+  const ResidentKernel kernel = kernel_for(problem, kernels, is_far(slices.team));
   if (device.shared_bytes_per_block < static_cast<std::size_t>(kernel.shared_bytes))
     return Support::no("needs " + std::to_string(kernel.shared_bytes) + " bytes of shared memory");
   return Support::yes();
@@ -119,7 +119,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
                      ResidentKernels kernels) {
   const SliceChoice slices = slices_for(problem, device, kernels);
   const TeamChoice& team = slices.team;
-  const ResidentKernel kernel = kernel_for(problem, kernels, team.ranks > kDirectRanks);
+  const ResidentKernel kernel = kernel_for(problem, kernels, is_far(team));
   const std::int64_t parts = parts_of(problem, slices);
   const double scale = problem.scale_value();
   const WorkspaceLayout layout = layout_of(problem, slices);

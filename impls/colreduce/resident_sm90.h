@@ -44,15 +44,11 @@ struct ResidentKernel {
   int chunks = 0;  ///< chunks of 64 keys that a CTA can own
 };
 
-/// Up to this many CTAs that share a head read what every other one tells. With more, each combines some of
-/// the rows and all read the results: a second trip through L2, but traffic that does not grow.
-inline constexpr int kDirectRanks = 8;
-
 /// What an instantiation is made for, besides the type and D.
 struct ResidentVariant {
   bool is_max = false;
   bool masked = false;  ///< some score may be hidden: by a mask, or past the last key in its chunk
-  bool far = false;     ///< more than kDirectRanks CTAs share a head
+  bool far = false;     ///< is_far; split_k_sm90 has no kernel of its own for that
 };
 
 /// The kernel that keeps the keys of a head on chip while its queries stream past, for D
