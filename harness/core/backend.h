@@ -66,11 +66,17 @@ struct BackendInfo {
   bool deterministic = true;  ///< bitwise equal from run to run
 };
 
+/// Yes to every problem: `supports` of a backend that takes the whole contract.
+template <class Op>
+Support takes_everything(const typename Op::Problem&, const DeviceInfo&) {
+  return Support::yes();
+}
+
 template <class Op>
 struct Backend {
   BackendInfo info;
   /// Pure: no CUDA call. The problem has passed Op::validate.
-  Support (*supports)(const typename Op::Problem&, const DeviceInfo&);
+  Support (*supports)(const typename Op::Problem&, const DeviceInfo&) = takes_everything<Op>;
   /// Bytes of scratch memory beyond the tensors; null means none. Pure.
   std::size_t (*workspace_bytes)(const typename Op::Problem&, const DeviceInfo&) = nullptr;
   Launch (*plan)(const typename Op::Problem&,

@@ -23,15 +23,11 @@ constexpr Backend<Op> reference_backend(BackendInfo info) {
   info.memory = MemorySpace::kHost;
   info.numerics = NumericsClass::kFp64;
   return {.info = info,
-          .supports = [](const Problem&, const DeviceInfo&) { return Support::yes(); },
-          .plan =
-              [](const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
-                Launch launch;
-                launch.enqueue = [p, t](Stream) {
-                  store_reference(Op::oracle(p, t), kOutputs(p, t));
-                };
-                return launch;
-              }};
+          .plan = [](const Problem& p, const Tensors& t, Workspace, const DeviceInfo&) {
+            Launch launch;
+            launch.enqueue = [p, t](Stream) { store_reference(Op::oracle(p, t), kOutputs(p, t)); };
+            return launch;
+          }};
 }
 
 }  // namespace attn::attnres

@@ -25,8 +25,6 @@ attnres::CpuScratch scratch_of(const Problem& p) {
   return {.shared_floats = 2 * p.D, .thread_floats = 2 * p.D};
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
@@ -73,7 +71,6 @@ constinit const Backend<AttnResMerge> cpu_fused = {
              .memory = MemorySpace::kHost,
              .math = "fp32",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = workspace_bytes,
     .plan = plan};
 

@@ -22,8 +22,6 @@ namespace {
 using Problem = AttnResMerge::Problem;
 using Tensors = AttnResMerge::Tensors;
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 /// Whether all rows that there are start on 16 bytes.
 bool has_vectors(const Tensors& t) {
   bool vectors = true;
@@ -60,7 +58,6 @@ constinit const Backend<AttnResMerge> fused_simt = {
              .memory = MemorySpace::kDevice,
              .math = "fp32 FMA, exp of the CUDA library",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .plan = plan};
 
 }  // namespace attn::attnres_merge

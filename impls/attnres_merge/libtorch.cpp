@@ -35,8 +35,6 @@ void merge_all(const Problem& p, const Tensors& t, MemorySpace space) {
   }
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
   return torch_launch(device, [p, t](MemorySpace space) { merge_all(p, t, space); });
 }
@@ -51,7 +49,6 @@ constinit const Backend<AttnResMerge> libtorch = {
              .math = "LibTorch in fp32",
              .numerics = NumericsClass::kFp32,
              .deterministic = false},  // PyTorch promises none: its BLAS may split as threads allow
-    .supports = supports,
     .plan = plan,
     .trim = trim_torch_cache};
 

@@ -30,8 +30,6 @@ attnres::CpuScratch scratch_of(const Problem& p) {
   return {.shared_floats = attnres::CpuWeights::floats(p), .thread_floats = 4 * p.D};
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
@@ -103,7 +101,6 @@ constinit const Backend<AttnResMergeBwd> cpu_fused = {
              .memory = MemorySpace::kHost,
              .math = "fp32",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = workspace_bytes,
     .plan = plan};
 

@@ -27,8 +27,6 @@ namespace {
 using Problem = AttnResMergeBwd::Problem;
 using Tensors = AttnResMergeBwd::Tensors;
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 int cta_threads(const Problem& p) {
   return attnres::merge_threads(attnres::column_groups(p.D),
                                 p.has_norm() ? kNormGroups : kPlainGroups);
@@ -99,7 +97,6 @@ constinit const Backend<AttnResMergeBwd> fused_simt = {
              .memory = MemorySpace::kDevice,
              .math = "fp32 FMA, exp of the CUDA library",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = workspace_bytes,
     .plan = plan};
 

@@ -63,8 +63,6 @@ void backward(const Problem& p, const Tensors& t, MemorySpace space) {
     dwt.add_(chunk_backward(p, t, wt, first, std::min(chunk, p.tokens() - first), space));
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
   return torch_launch(device, [p, t](MemorySpace space) { backward(p, t, space); });
 }
@@ -79,7 +77,6 @@ constinit const Backend<AttnResMergeBwd> libtorch = {
              .math = "LibTorch in fp32",
              .numerics = NumericsClass::kFp32,
              .deterministic = false},  // PyTorch promises none: its BLAS may split as threads allow
-    .supports = supports,
     .plan = plan,
     .trim = trim_torch_cache};
 

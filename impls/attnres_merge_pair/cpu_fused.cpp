@@ -21,8 +21,6 @@ using attnres::element;
 
 attnres::CpuScratch scratch_of(const Problem& p) { return {.thread_floats = 2 * p.D}; }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
@@ -61,7 +59,6 @@ constinit const Backend<AttnResMergePair> cpu_fused = {
              .memory = MemorySpace::kHost,
              .math = "fp32",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = workspace_bytes,
     .plan = plan};
 

@@ -64,8 +64,6 @@ struct Kernel {
   static auto value() { return merge_pair_kernel<T, kRows, kGroups>; }
 };
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
   const std::int64_t groups = attnres::column_groups(p.D);
   const bool vectors = attnres::has_vector_rows(t.read_a) && attnres::has_vector_rows(t.read_b) &&
@@ -93,7 +91,6 @@ constinit const Backend<AttnResMergePair> fused_simt = {
              .memory = MemorySpace::kDevice,
              .math = "fp32 FMA, exp of the CUDA library",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .plan = plan};
 
 }  // namespace attn::attnres_merge_pair

@@ -29,8 +29,6 @@ void merge_all(const Problem& p, const Tensors& t, MemorySpace space) {
   }
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
   return torch_launch(device, [p, t](MemorySpace space) { merge_all(p, t, space); });
 }
@@ -45,7 +43,6 @@ constinit const Backend<AttnResMergePair> libtorch = {
              .math = "LibTorch in fp32",
              .numerics = NumericsClass::kFp32,
              .deterministic = false},  // PyTorch promises none
-    .supports = supports,
     .plan = plan,
     .trim = trim_torch_cache};
 

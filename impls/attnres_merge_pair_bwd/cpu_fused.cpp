@@ -21,8 +21,6 @@ using attnres::element;
 
 attnres::CpuScratch scratch_of(const Problem& p) { return {.thread_floats = 3 * p.D}; }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
@@ -74,7 +72,6 @@ constinit const Backend<AttnResMergePairBwd> cpu_fused = {
              .memory = MemorySpace::kHost,
              .math = "fp32",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = workspace_bytes,
     .plan = plan};
 

@@ -92,8 +92,6 @@ struct Kernel {
   static auto value() { return merge_pair_bwd_kernel<T, kRows, kGroups>; }
 };
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
   const std::int64_t groups = attnres::column_groups(p.D);
   bool vectors = true;
@@ -126,7 +124,6 @@ constinit const Backend<AttnResMergePairBwd> fused_simt = {
              .memory = MemorySpace::kDevice,
              .math = "fp32 FMA, exp of the CUDA library",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .plan = plan};
 
 }  // namespace attn::attnres_merge_pair_bwd

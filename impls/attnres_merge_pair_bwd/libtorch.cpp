@@ -36,8 +36,6 @@ void backward(const Problem& p, const Tensors& t, MemorySpace space) {
   }
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
   return torch_launch(device, [p, t](MemorySpace space) { backward(p, t, space); });
 }
@@ -52,7 +50,6 @@ constinit const Backend<AttnResMergePairBwd> libtorch = {
              .math = "LibTorch in fp32",
              .numerics = NumericsClass::kFp32,
              .deterministic = false},  // PyTorch promises none
-    .supports = supports,
     .plan = plan,
     .trim = trim_torch_cache};
 

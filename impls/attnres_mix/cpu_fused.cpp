@@ -26,8 +26,6 @@ attnres::CpuScratch scratch_of(const Problem& p) {
   return {.shared_floats = 2 * p.D, .thread_floats = (p.N + 1) * p.D + 2 * p.N};
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
@@ -77,7 +75,6 @@ constinit const Backend<AttnResMix> cpu_fused = {
              .memory = MemorySpace::kHost,
              .math = "fp32",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = workspace_bytes,
     .plan = plan};
 

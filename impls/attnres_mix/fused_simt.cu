@@ -28,8 +28,6 @@ namespace {
 using Problem = AttnResMix::Problem;
 using Tensors = AttnResMix::Tensors;
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
   if (reads_staged(p, device)) return plan_staged(p, t, workspace, device);
   const bool vectors = has_vectors(p, t);
@@ -55,7 +53,6 @@ constinit const Backend<AttnResMix> fused_simt = {
              .memory = MemorySpace::kDevice,
              .math = "fp32 FMA, exp of the CUDA library",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = staged_workspace_bytes,
     .plan = plan};
 

@@ -47,8 +47,6 @@ void mix_all(const Problem& p, const Tensors& t, MemorySpace space) {
     mix_chunk(p, t, wt, first, std::min(chunk, p.tokens() - first), space);
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
   return torch_launch(device, [p, t](MemorySpace space) { mix_all(p, t, space); });
 }
@@ -63,7 +61,6 @@ constinit const Backend<AttnResMix> libtorch = {
              .math = "LibTorch in fp32",
              .numerics = NumericsClass::kFp32,
              .deterministic = false},  // PyTorch promises none: its BLAS may split as threads allow
-    .supports = supports,
     .plan = plan,
     .trim = trim_torch_cache};
 

@@ -28,8 +28,6 @@ attnres::CpuScratch scratch_of(const Problem& p) {
           .thread_floats = attnres::ReadScratch::floats(p) + p.D};
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
@@ -71,7 +69,6 @@ constinit const Backend<AttnResMixBwd> cpu_fused = {
              .memory = MemorySpace::kHost,
              .math = "fp32",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = workspace_bytes,
     .plan = plan};
 

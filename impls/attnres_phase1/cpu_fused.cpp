@@ -22,8 +22,6 @@ attnres::CpuScratch scratch_of(const Problem& p) {
   return {.shared_floats = p.S * p.D, .thread_floats = (p.N + 1) * p.D + 2 * p.N};
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
@@ -70,7 +68,6 @@ constinit const Backend<AttnResPhase1> cpu_fused = {
              .memory = MemorySpace::kHost,
              .math = "fp32",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = workspace_bytes,
     .plan = plan};
 

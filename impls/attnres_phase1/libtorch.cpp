@@ -32,8 +32,6 @@ void read_all(const Problem& p, const Tensors& t, MemorySpace space) {
   }
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
   return torch_launch(device, [p, t](MemorySpace space) { read_all(p, t, space); });
 }
@@ -48,7 +46,6 @@ constinit const Backend<AttnResPhase1> libtorch = {
              .math = "LibTorch in fp32",
              .numerics = NumericsClass::kFp32,
              .deterministic = false},  // PyTorch promises none: its BLAS may split as threads allow
-    .supports = supports,
     .plan = plan,
     .trim = trim_torch_cache};
 

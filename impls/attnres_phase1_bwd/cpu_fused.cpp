@@ -26,8 +26,6 @@ attnres::CpuScratch scratch_of(const Problem& p) {
           .thread_floats = attnres::ReadScratch::floats(p)};
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
   return scratch_of(p).bytes(device);
 }
@@ -82,7 +80,6 @@ constinit const Backend<AttnResPhase1Bwd> cpu_fused = {
              .memory = MemorySpace::kHost,
              .math = "fp32",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = workspace_bytes,
     .plan = plan};
 

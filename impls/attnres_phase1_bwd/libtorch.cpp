@@ -34,8 +34,6 @@ void backward(const Problem& p, const Tensors& t, MemorySpace space) {
   }
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
   return torch_launch(device, [p, t](MemorySpace space) { backward(p, t, space); });
 }
@@ -50,7 +48,6 @@ constinit const Backend<AttnResPhase1Bwd> libtorch = {
              .math = "LibTorch in fp32",
              .numerics = NumericsClass::kFp32,
              .deterministic = false},  // PyTorch promises none: its BLAS may split as threads allow
-    .supports = supports,
     .plan = plan,
     .trim = trim_torch_cache};
 

@@ -250,8 +250,6 @@ bool by_heads(const Job& job) {
          2 * static_cast<double>(job.heads());
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 std::size_t workspace_bytes(const Job& job) {
   if (by_heads(job) || job.problem.lse == Lse::kIn) return 0;
   return static_cast<std::size_t>(job.heads() * job.queries.count()) * 2 * sizeof(float);
@@ -312,7 +310,6 @@ constinit const Backend<ColReduce> cpu_fused = {
              .memory = MemorySpace::kHost,
              .math = "fp32 FMA, fp32 accumulate, polynomial exp2",
              .numerics = NumericsClass::kFp32},
-    .supports = supports,
     .workspace_bytes = workspace_bytes,
     .plan = plan};
 

@@ -7,8 +7,6 @@ namespace {
 using Problem = ColReduce::Problem;
 using Tensors = ColReduce::Tensors;
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& tensors, Workspace, const DeviceInfo&) {
   Launch launch;
   launch.enqueue = [p, tensors](Stream) {
@@ -33,7 +31,6 @@ constinit const Backend<ColReduce> cpu_reference = {
              .memory = MemorySpace::kHost,
              .math = "fp64",
              .numerics = NumericsClass::kFp64},
-    .supports = supports,
     .plan = plan};
 
 }  // namespace attn::colreduce

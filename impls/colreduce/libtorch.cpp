@@ -139,8 +139,6 @@ void reduce_columns(const Problem& p, const Tensors& tensors, MemorySpace space)
     reduce_part(part.problem, part.slice(tensors), space);
 }
 
-Support supports(const Problem&, const DeviceInfo&) { return Support::yes(); }
-
 Launch plan(const Problem& p, const Tensors& tensors, Workspace, const DeviceInfo& device) {
   const bool on_host = device.space == MemorySpace::kHost;
   const double scores = static_cast<double>(p.B) * static_cast<double>(p.H) *
@@ -163,7 +161,6 @@ constinit const Backend<ColReduce> libtorch = {
              .math = "LibTorch's matmul in the input type, fp32 reduction",
              .numerics = NumericsClass::kStored,
              .deterministic = false},  // PyTorch promises none: its BLAS may split as threads allow
-    .supports = supports,
     .plan = plan,
     .trim = trim_torch_cache};
 
