@@ -10,7 +10,6 @@
 
 #include "impls/arch/sm80/lane.cuh"
 #include "impls/arch/sm80/ldmatrix.cuh"
-#include "impls/arch/sm90/fence.cuh"
 #include "impls/arch/sm90/stmatrix.cuh"
 #include "impls/arch/sm90/wgmma.cuh"
 #include "impls/colreduce/resident_exchange.cuh"
