@@ -99,10 +99,11 @@ Support resident_supports(const ColReduce::Problem& problem,
   if (problem.B * problem.H >= kTileLimit ||
       problem.B * problem.H * ((problem.M + kTileRows - 1) / kTileRows) >= kTileLimit)
     return Support::no("B * H * ceil(M / 64) must be below 2^31");
-  const SliceChoice slices = slices_for(problem, device, kernels);
-  const ResidentKernel kernel = kernel_for(problem, kernels, is_far(slices.team));
-  if (device.shared_bytes_per_block < static_cast<std::size_t>(kernel.shared_bytes))
-    return Support::no("needs " + std::to_string(kernel.shared_bytes) + " bytes of shared memory");
+  // Of both layouts: which one it is takes a search over teams, and every call asks here.
+  const int shared_bytes = std::max(kernel_for(problem, kernels, false).shared_bytes,
+                                    kernel_for(problem, kernels, true).shared_bytes);
+  if (device.shared_bytes_per_block < static_cast<std::size_t>(shared_bytes))
+    return Support::no("needs " + std::to_string(shared_bytes) + " bytes of shared memory");
   return Support::yes();
 }
 
