@@ -103,21 +103,6 @@ class Loader {
       sm90::tma_load_4d(sm90::shared_address(shared_.keys[slot]) + box * Policy::kBoxBytes,
                         &args_.k.map, full, 64 * box, team_.tiles.first_key(chunk_),
                         key_head(head_), key_batch(head_));
-#ifdef X_PF
-    if constexpr (Policy::kStreamKeys) {
-      int c = chunk_ + X_PF, r = cursor_.round;
-      if (c >= team_.used_chunks) {
-        c -= team_.used_chunks;
-        ++r;
-      }
-      if (r < team_.rounds) {
-        const int head = heads_of(args_, team_).head_of(r);
-        for (int box = 0; box < Policy::kBoxes; ++box)
-          sm90::tma_prefetch_4d(&args_.k.map, 64 * box, team_.tiles.first_key(c), key_head(head),
-                                key_batch(head));
-      }
-    }
-#endif
     ++chunk_;
   }
 
