@@ -47,16 +47,20 @@ TEST(AutoChoice, TheBestOfTheMeasuredCells) {
 
 TEST(AutoChoice, OptionsAndWindowsOfObservation) {
   Problem p{.H = 32, .M = 4 * k1k, .N = 4 * k1k, .mask = Mask::kCausal, .query_begin = -32};
-  EXPECT_EQ(first(p, kH200), "split_k");
+  EXPECT_EQ(first(p, kH200), "split_k_sm90");
   EXPECT_EQ(first(p, kA100), "split_k");
-  p.H_kv = 8;  // heads share tiles
+  p.H_kv = 8;
+  EXPECT_EQ(first(p, kH200), "split_k_sm90");
+  p.window = 1023;  // heads share tiles of queries
   EXPECT_EQ(first(p, kH200), "wgmma_sm90");
   p = {.H = 16, .M = 1 * k1k, .N = 1 * k1k, .D = 64, .heads = Heads::kMean};
   EXPECT_EQ(first(p, kH200), "one_pass_sm90");
   p.M = 64;
   EXPECT_EQ(first(p, kH200), "split_k_sm90");
-  p.H_kv = 4;  // keys are loaded once for the heads that are combined
-  EXPECT_EQ(first(p, kH200), "wgmma_sm90");
+  p.H_kv = 4;
+  EXPECT_EQ(first(p, kH200), "split_k_sm90");
+  p.query_begin = -32;
+  EXPECT_EQ(first(p, kH200), "split_k_sm90");
   p.cu_q = p.cu_k = {0, 5, 1 * k1k};
   EXPECT_EQ(first(p, kH200), "wgmma_sm90");
 }

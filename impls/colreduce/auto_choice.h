@@ -30,7 +30,8 @@ inline std::string_view portable_choice(const ColReduce::Problem& p, const Devic
 /// loses causal 4096^2 and 16384^2 of suite `square`; it wins causal 1024^2 there and M = 512 with
 /// N from 16k of suite `readme`, where little is hidden.
 inline bool hides_too_much(const ColReduce::Problem& p) {
-  return p.M >= 4096 && 3 * p.attention_mask().key_end(p.M / 2) < 2 * p.N;
+  const AttentionMask mask = p.contributing_mask();
+  return mask.M >= 4096 && 3 * mask.key_end(mask.M / 2) < 2 * p.N;
 }
 
 /// Whether wgmma_sm90 leaves most of its tiles of 256 queries empty: few queries whose heads share no
@@ -49,10 +50,8 @@ inline std::vector<std::string_view> auto_order(const ColReduce::Problem& p,
   std::vector<std::string_view> order = {portable_choice(p, device), "fused_simt"};
   if (device.sm != 90) return order;
   order.insert(order.begin() + (leaves_tiles_empty(p) ? 1 : 0), "wgmma_sm90");
-  if (!takes_plain_heads(p) || hides_too_much(p)) return order;
-  // Few queries of combined heads that share keys: wgmma_sm90 loads the keys once for all of them.
-  if (p.M <= 64 && p.heads != Heads::kEach && p.key_heads() < p.H) return order;
-  order.insert(order.begin(), p.M <= 64 ? "split_k_sm90" : "one_pass_sm90");
+  if (!takes_plain_rows(p) || hides_too_much(p)) return order;
+  order.insert(order.begin(), queries_to_reduce(p) <= 64 ? "split_k_sm90" : "one_pass_sm90");
   return order;
 }
 

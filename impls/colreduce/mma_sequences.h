@@ -72,15 +72,15 @@ inline std::vector<PassSequence> pass_sequences(const ColReduce::Problem& proble
   std::vector<PassSequence> sequences;
   for (const ColReduce::Part& part : ColReduce::parts(problem)) {
     const RowRange rows = part.problem.contributing();
-    const AttentionMask mask = part.problem.attention_mask();
+    const AttentionMask mask = part.problem.contributing_mask();
     const PassSequence own{.batch = static_cast<int>(part.batch),
                            .repeats = static_cast<int>(part.problem.B),
                            .q_row = static_cast<int>(part.q_first + rows.begin),
                            .k_row = static_cast<int>(part.k_first),
                            .M = static_cast<int>(rows.count()),
                            .N = static_cast<int>(part.problem.N),
-                           .diagonal = mask_bound(mask.diagonal + rows.begin),
-                           .left = mask_bound(mask.left + rows.begin)};
+                           .diagonal = mask_bound(mask.diagonal),
+                           .left = mask_bound(mask.left)};
     PassSequence* last = sequences.empty() ? nullptr : &sequences.back();
     if (last && own.is_cut_like(*last) && own.batch == last->batch + last->repeats) {
       ++last->repeats;

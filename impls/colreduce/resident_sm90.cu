@@ -17,7 +17,8 @@ namespace attn::colreduce {
 namespace {
 
 ResidentKernel kernel_for(const ColReduce::Problem& problem, ResidentKernels kernels, bool far) {
-  const bool masked = problem.attention_mask().diagonal < problem.N || problem.N % kChunkKeys != 0;
+  const bool masked =
+      problem.contributing_mask().diagonal < problem.N || problem.N % kChunkKeys != 0;
   return kernels(problem.dtype, problem.D,
                  {.is_max = problem.reduction == Reduction::kMax, .masked = masked, .far = far});
 }
@@ -25,6 +26,16 @@ ResidentKernel kernel_for(const ColReduce::Problem& problem, ResidentKernels ker
 /// Chunks of keys that a CTA holds, near or far.
 int most_chunks(const ColReduce::Problem& problem, ResidentKernels kernels) {
   return kernel_for(problem, kernels, false).chunks;
+}
+
+/// The queries that contribute: a shorter q.
+TensorView contributing_rows(const ColReduce::Problem& problem, TensorView q) {
+  const RowRange queries = problem.contributing();
+  const std::int64_t bytes =
+      q.offset(0, 0, queries.begin) * static_cast<std::int64_t>(size_of(q.dtype));
+  q.data = static_cast<char*>(q.data) + bytes;
+  q.shape[2] = queries.count();
+  return q;
 }
 
 /// Columns of all output heads.
@@ -41,7 +52,7 @@ SliceChoice slices_for(const ColReduce::Problem& problem,
   return choose_slice({.heads = problem.B * problem.H,
                        .combined = problem.combined_heads(),
                        .chunks = (problem.N + kChunkKeys - 1) / kChunkKeys,
-                       .tiles = (problem.M + kTileRows - 1) / kTileRows,
+                       .tiles = (problem.contributing().count() + kTileRows - 1) / kTileRows,
                        .most_parts = std::max<std::int64_t>(kSpare / part, 1),
                        .sm_count = device.sm_count,
                        .most_chunks = most_chunks(problem, kernels)});
@@ -78,7 +89,7 @@ WorkspaceLayout layout_of(const ColReduce::Problem& problem, const SliceChoice& 
 Support resident_supports(const ColReduce::Problem& problem,
                           const DeviceInfo& device,
                           ResidentKernels kernels) {
-  if (Support plain = takes_plain_heads(problem); !plain) return plain;
+  if (Support plain = takes_plain_rows(problem); !plain) return plain;
   const bool adds = problem.reduction != Reduction::kMax && problem.heads != Heads::kMax;
   if (problem.heads != Heads::kEach && !adds)
     return Support::no("heads must be each where a maximum is taken");
@@ -126,7 +137,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
   const WorkspaceLayout layout = layout_of(problem, slices);
 
   ResidentArguments arguments{};
-  arguments.q = make_tensor_map(tensors.q, kTileRows);
+  arguments.q = make_tensor_map(contributing_rows(problem, tensors.q), kTileRows);
   arguments.k = make_tensor_map(tensors.k, kChunkKeys);
   arguments.sharing = static_cast<int>(problem.H / problem.key_heads());
   arguments.H = static_cast<int>(problem.H);
@@ -135,7 +146,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
   arguments.teams = team.teams;
   arguments.slice = static_cast<int>(slices.slice);
   arguments.parts = static_cast<int>(parts);
-  arguments.mask = problem.attention_mask();
+  arguments.mask = problem.contributing_mask();
   // A scale of 0 would make NaN of the -inf that stands for a hidden score.
   arguments.scale_log2 = std::fmax(static_cast<float>(std::fabs(scale) * kLog2E), FLT_MIN);
   arguments.negate = scale < 0;

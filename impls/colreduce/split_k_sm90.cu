@@ -18,7 +18,8 @@ namespace {
 using Resident = ResidentBackend<split_k_kernel>;
 
 Support supports(const ColReduce::Problem& problem, const DeviceInfo& device) {
-  if (problem.M > kTileRows) return Support::no("M must be at most 64");
+  if (problem.contributing().count() > kTileRows)
+    return Support::no("at most 64 queries may contribute");
   return Resident::supports(problem, device);
 }
 

@@ -34,10 +34,7 @@ inline WgmmaSequences sequences_of(const ColReduce::Problem& problem) {
   WgmmaSequences sequences;
   for (const ColReduce::Part& part : ColReduce::parts(problem)) {
     const RowRange queries = part.problem.contributing();
-    AttentionMask mask = part.problem.attention_mask();  // rows count from the first contributing
-    mask.M = queries.count();
-    mask.diagonal += queries.begin;
-    mask.left += queries.begin;
+    const AttentionMask mask = part.problem.contributing_mask();
     const std::int64_t pitch = lse_pitch(mask.M);
     const std::int64_t lse_first = problem.is_packed() ? sequences.lse_pitch : 0;
     sequences.list.push_back({.mask = mask,

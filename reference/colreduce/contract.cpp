@@ -124,6 +124,15 @@ RowRange ColReduce::Problem::contributing() const {
   return {begin, query_end < 0 ? M : query_end};
 }
 
+AttentionMask ColReduce::Problem::contributing_mask() const {
+  const RowRange queries = contributing();
+  AttentionMask mask = attention_mask();
+  mask.M = queries.count();
+  mask.diagonal += queries.begin;
+  mask.left += queries.begin;
+  return mask;
+}
+
 RowRange ColReduce::Problem::contributing(std::int64_t n) const {
   const RowRange all = contributing();
   const AttentionMask mask = attention_mask();

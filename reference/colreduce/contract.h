@@ -87,6 +87,8 @@ struct ColReduce {
     AttentionMask attention_mask() const { return AttentionMask::make(mask, M, N, window); }
     /// The queries that contribute; no others are reduced or need be computed. Never empty.
     RowRange contributing() const;
+    /// Between the contributing queries, counted from the first, and the keys.
+    AttentionMask contributing_mask() const;
     /// The contributing queries that see key n; begin = end where none does.
     RowRange contributing(std::int64_t n) const;
     /// What the total of key n is divided by, over queries and heads: 1 without a mean; never 0.
