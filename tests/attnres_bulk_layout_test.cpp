@@ -31,7 +31,7 @@ TEST(AttnResBulkLayout, WhatIsChosenFits) {
         EXPECT_LE(config.stages, attnres::kMostStages) << what;
         EXPECT_EQ(config.group_rows, config.tokens * N) << what;
         EXPECT_TRUE(config.tokens == 1 || config.group_rows <= 8) << what;
-        EXPECT_EQ(config.teams, attnres::teams_of(config.group_rows)) << what;
+        EXPECT_EQ(config.teams, bulk_shape(config, p).teams()) << what;
         EXPECT_GE(config.padded * config.ranks, D) << what;
         int columns = 0;
         for (int rank = 0; rank < config.ranks; ++rank) {
@@ -48,8 +48,8 @@ TEST(AttnResBulkLayout, WhatIsChosenFits) {
 }
 
 TEST(AttnResBulkLayout, PublishedShapes) {
-  EXPECT_EQ(layout_of(problem(4, 8, 65536, 2048)), "4 teams, 5 stages of 2 tokens");
-  EXPECT_EQ(layout_of(problem(8, 8, 65536, 2048)), "4 teams, 5 stages of 1 token");
+  EXPECT_EQ(layout_of(problem(4, 8, 65536, 2048)), "3 teams, 5 stages of 2 tokens");
+  EXPECT_EQ(layout_of(problem(8, 8, 65536, 2048)), "3 teams, 5 stages of 1 token");
   EXPECT_EQ(layout_of(problem(9, 6, 32768, 2304)), "3 teams, 4 stages of 1 token");
   EXPECT_EQ(layout_of(problem(8, 12, 8192, 7168)),
             "4 CTAs a cluster, 4 teams, 5 stages of 1 token");
@@ -57,7 +57,7 @@ TEST(AttnResBulkLayout, PublishedShapes) {
 
 TEST(AttnResBulkLayout, WarpsMixPairsWhereNoneGetsMoreByIt) {
   const auto pairs = [](const AttnResPhase1::Problem& p) {
-    return mixes_pairs(bulk_config(p, kH200), static_cast<int>(p.S), static_cast<int>(p.D));
+    return bulk_shape(bulk_config(p, kH200), p).chunks == 2;
   };
   EXPECT_TRUE(pairs(problem(4, 8, 65536, 2048)));
   EXPECT_TRUE(pairs(problem(8, 8, 8192, 4096))) << "32 chunks a rank";
@@ -65,6 +65,7 @@ TEST(AttnResBulkLayout, WarpsMixPairsWhereNoneGetsMoreByIt) {
       << "28 chunks a rank: seven a warp, or four pairs";
   EXPECT_FALSE(pairs(problem(4, 8, 65536, 1168))) << "19 chunks: five a warp, or three pairs";
   EXPECT_FALSE(pairs(problem(4, 4, 65536, 2048))) << "half of a block's rows";
+  EXPECT_FALSE(pairs(problem(1, 8, 65536, 2048))) << "one source is not mixed on tensor cores";
 }
 
 TEST(AttnResBulkLayout, FewTokensAreSplitOverTheRanksThatThereAreSmsFor) {

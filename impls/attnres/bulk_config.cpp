@@ -25,7 +25,7 @@ BulkConfig layout(const BulkNeeds& needs, int ranks, int tokens, std::size_t ava
   config.ranks = ranks;
   config.tokens = tokens;
   config.group_rows = tokens * needs.token_rows;
-  config.teams = teams_of(config.group_rows);
+  config.teams = needs.teams(config);
   config.resident_rows = needs.resident_rows;
   config.padded = (widest * 8 + kStepColumns - 1) / kStepColumns * kStepColumns;
   const std::int64_t fixed = config.stage_offset() + needs.rest_bytes(config);

@@ -16,9 +16,6 @@ namespace attn::attnres {
 /// use, so that several groups are under way.
 inline constexpr int kMostTeams = 4;
 inline constexpr int kTeamWarps = 4;
-/// Groups of nine to 16 rows leave few stages, one team less a stage whose copies run ahead, and its threads
-/// the registers for two tiles of rows.
-constexpr int teams_of(int group_rows) { return group_rows > 8 && group_rows <= 16 ? 3 : 4; }
 inline constexpr int kMostStages = 16;
 /// Columns of a step of the products: rows are padded to whole steps.
 inline constexpr int kStepColumns = 32;
@@ -51,10 +48,10 @@ struct BulkConfig {
   int padded = 0;         ///< columns of a row in shared memory: this rank's, then zeros
   std::size_t shared_bytes = 0;
 
-  constexpr int threads() const { return 32 * kTeamWarps * teams; }
   /// Rows lie an odd number of 16 bytes apart: eight neighbours meet no bank twice.
   constexpr int row_bytes() const { return padded * 2 + 16; }
   constexpr int stage_bytes() const { return group_rows * row_bytes(); }
+  constexpr int threads() const { return 32 * kTeamWarps * teams; }
   constexpr int steps() const { return padded / kStepColumns; }
   constexpr int resident_offset() const { return static_cast<int>(sizeof(BulkBarriers)); }
   constexpr int stage_offset() const { return resident_offset() + resident_rows * row_bytes(); }
@@ -69,6 +66,8 @@ struct BulkNeeds {
   int token_rows = 0;     ///< 16-bit rows that come with every token
   int group_tokens = 1;   ///< at most, of a group
   int resident_rows = 0;  ///< 16-bit rows that stay
+  /// Teams of a layout that has ranks and groups.
+  std::function<int(const BulkConfig&)> teams;
   /// Bytes besides, a multiple of 16, of a layout that has everything but stages.
   std::function<std::int64_t(const BulkConfig&)> rest_bytes;
 };

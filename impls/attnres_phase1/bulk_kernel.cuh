@@ -20,14 +20,11 @@ using attnres::ColumnRange;
 using attnres::StagedRows;
 using attnres::TokenGroups;
 
-/// One rank's part of a total: the warps' products of all terms of a query, or the squares, in order.
-__device__ inline float add_products(const BulkArguments& p,
-                                     const BulkSums& sums,
-                                     const float* products,
-                                     int i) {
-  const int row = i / sums.pitch;
+/// One rank's part of a total: the warps' products of all terms of query `row`, or (row S) the squares, in order.
+__device__ inline float add_products(
+    const BulkArguments& p, const BulkSums& sums, const float* products, int row, int column) {
   const int terms = row < p.S ? p.terms : 1;
-  int at = i + (row < p.S ? 0 : (p.terms - 1) * p.S * sums.pitch);
+  int at = (row < p.S ? row : p.terms * p.S) * sums.pitch + column;
   float total = 0;
   for (int term = 0; term < terms; ++term, at += p.S * sums.pitch) {
 #pragma unroll
@@ -37,8 +34,8 @@ __device__ inline float add_products(const BulkArguments& p,
   return total;
 }
 
-/// Sends what the ranks of a cluster need of each other, and waits for it; sum(i) is then the total of
-/// product i over warps and ranks.
+/// Sends what the ranks of a cluster need of each other, and waits for it; sum(row, column) is then the total
+/// of a product over warps and ranks.
 class Totals {
  public:
   __device__ Totals(const BulkArguments& p,
@@ -48,15 +45,18 @@ class Totals {
                     const attnres::RankExchange& exchange)
       : p_(p), sums_(sums), own_(own), exchange_(exchange) {
     if (p.config.ranks == 1) return;
-    exchange.send(team, [&](int i) { return add_products(p, sums, own.products, i); });
+    exchange.send(team, [&](int i) {
+      return add_products(p, sums, own.products, i / sums.pitch, i % sums.pitch);
+    });
     exchange.wait();
   }
-  __device__ float sum(int i) const {
-    return p_.config.ranks == 1 ? add_products(p_, sums_, own_.products, i) : exchange_.total(i);
+  __device__ float sum(int row, int column) const {
+    return p_.config.ranks == 1 ? add_products(p_, sums_, own_.products, row, column)
+                                : exchange_.total(row * sums_.pitch + column);
   }
   /// The reciprocal RMS of staged row `column`.
   __device__ float r(int column) const {
-    return 1.0f / sqrtf(sum(p_.S * sums_.pitch + column) / static_cast<float>(p_.D) + p_.eps);
+    return rsqrtf(fmaf(sum(p_.S, column), p_.over_D, p_.eps));
   }
 
  private:
@@ -72,27 +72,22 @@ struct Pair {
   bool exists;
 };
 
-/// Calls find(pair) for every pair of a group by kLanes lanes of a warp; it returns the lse, and whether
-/// terms hold all weights of the lane. Ends with a barrier of the team.
+/// Calls find(pair, splits) for every pair of a group by kLanes lanes of a warp; it returns the normaliser, and
+/// in `splits` whether terms hold all weights of the lane. Ends with a barrier of the team.
 template <int kLanes, class Find>
-__device__ inline void for_each_pair(const BulkArguments& p,
-                                     const Team& team,
-                                     const TeamMemory& own,
-                                     std::int64_t token,
-                                     int tokens,
-                                     Find&& find) {
+__device__ inline void for_each_pair(
+    const BulkArguments& p, const Team& team, const TeamMemory& own, int tokens, Find&& find) {
   const int pairs = tokens * p.S;
   for (int first = team.warp * 32; first < pairs * kLanes; first += team.threads()) {
     const int index = (first + team.lane) / kLanes;
     const bool exists = index < pairs;
     const Pair pair{index, exists ? index / p.S : 0, exists ? index % p.S : 0, exists};
     bool splits = true;
-    const float lse = find(pair, splits);
+    const attnres::DepthNormaliser found = find(pair, splits);
     const unsigned votes = __ballot_sync(0xffffffffu, splits) >> team.lane / kLanes * kLanes;
-    if (exists && team.lane % kLanes == 0) {
-      own.splits[index] = votes % (1u << kLanes) == (1u << kLanes) - 1;
-      if (sm90::cluster_rank() == 0) p.lse[pair.s * p.tokens + token + pair.t] = lse;
-    }
+    const bool all_split = votes % (1u << kLanes) == (1u << kLanes) - 1;
+    if (exists && team.lane % kLanes == 0)
+      own.pairs[index] = {found.largest, found.sum, all_split ? 1 : 0};
   }
   team.sync();  // the team's warps: the weights are there
 }
@@ -117,14 +112,13 @@ __device__ inline void find_weights(const BulkArguments& p,
                                     const Team& team,
                                     const TeamMemory& own,
                                     const Totals& totals,
-                                    std::int64_t token,
                                     int tokens) {
   const int n = team.lane % kLanes;
-  for_each_pair<kLanes>(p, team, own, token, tokens, [&](const Pair& pair, bool& splits) {
+  for_each_pair<kLanes>(p, team, own, tokens, [&](const Pair& pair, bool& splits) {
     const bool has = pair.exists && n < p.N;
     const int column = pair.t * p.N + (has ? n : 0);
     const float r = totals.r(column);
-    const float logit = has ? totals.sum(pair.s * sums.pitch + column) * r : -INFINITY;
+    const float logit = has ? totals.sum(pair.s, column) * r : -INFINITY;
     const float largest = warp_reduce<kLanes>(logit, Max{});
     const float e = has ? expf(logit - largest) : 0.0f;
     const float sum = warp_reduce<kLanes>(e, Sum{});
@@ -133,7 +127,7 @@ __device__ inline void find_weights(const BulkArguments& p,
       own.weights[column * sums.weight_pitch + pair.s] = weight;
       splits = put_weight<T>(sums, own, pair, column, weight, r);
     }
-    return largest + logf(sum);
+    return attnres::DepthNormaliser{largest, sum};
   });
 }
 
@@ -144,24 +138,24 @@ __device__ inline void find_many_weights(const BulkArguments& p,
                                          const Team& team,
                                          const TeamMemory& own,
                                          const Totals& totals,
-                                         std::int64_t token,
                                          int tokens) {
   constexpr int kLanes = 16;
   const float* r = own.totals + p.S * sums.pitch;
   for (int i = team.thread; i < sums.total_floats; i += team.threads())
-    own.totals[i] = i < p.S * sums.pitch ? totals.sum(i) : totals.r(i - p.S * sums.pitch);
+    own.totals[i] = i < p.S * sums.pitch ? totals.sum(i / sums.pitch, i % sums.pitch)
+                                         : totals.r(i - p.S * sums.pitch);
   team.sync();  // the team's warps: totals and r are there
-  for_each_pair<kLanes>(p, team, own, token, tokens, [&](const Pair& pair, bool& splits) {
+  for_each_pair<kLanes>(p, team, own, tokens, [&](const Pair& pair, bool& splits) {
     const int first = pair.t * p.N;
     const int part = team.lane % kLanes;
     float* weights = own.weights + first * sums.weight_pitch + pair.s;
-    const float lse = attnres::depth_softmax_lanes<kLanes>(pair.exists ? p.N : 0, part,
-                                                           own.totals + pair.s * sums.pitch + first,
-                                                           r + first, weights, sums.weight_pitch);
+    const attnres::DepthNormaliser found = attnres::depth_softmax_lanes<kLanes>(
+        pair.exists ? p.N : 0, part, own.totals + pair.s * sums.pitch + first, r + first, weights,
+        sums.weight_pitch);
     for (int n = part; pair.exists && n < p.N; n += kLanes)
       splits &=
           put_weight<T>(sums, own, pair, first + n, weights[n * sums.weight_pitch], r[first + n]);
-    return lse;
+    return found;
   });
 }
 
@@ -173,7 +167,7 @@ __device__ inline bool may_split(const BulkArguments& p,
                                  int tokens) {
   bool splits = p.N > 1 && tokens == p.config.tokens;
   for (int pair = team.lane; splits && pair < tokens * p.S; pair += 32)
-    splits = own.splits[pair] != 0;
+    splits = own.pairs[pair].splits != 0;
   return __all_sync(0xffffffffu, splits) != 0;
 }
 
@@ -202,7 +196,20 @@ __device__ inline void copy_group(const BulkArguments& p,
                         });
 }
 
-/// Stores the mixed rows of a group. Ends with a barrier of the team.
+/// Stores the lse of a group's pairs, by a warp: behind the mix, which need not wait for the logarithms.
+__device__ inline void store_lse(const BulkArguments& p,
+                                 const Team& team,
+                                 const TeamMemory& own,
+                                 std::int64_t token,
+                                 int tokens) {
+  if (sm90::cluster_rank() != 0) return;
+  for (int pair = team.lane; pair < tokens * p.S; pair += 32) {
+    const attnres::DepthNormaliser found{own.pairs[pair].largest, own.pairs[pair].sum};
+    p.lse[pair % p.S * p.tokens + token + pair / p.S] = found.lse();
+  }
+}
+
+/// Stores the mixed rows of a group, and its lse behind a barrier of the team.
 template <class T, class Shape>
 __device__ inline void mix_group(const BulkArguments& p,
                                  const BulkSums& sums,
@@ -222,6 +229,7 @@ __device__ inline void mix_group(const BulkArguments& p,
     }
   });
   team.sync();  // the team's warps: the stage and the weights have been read
+  if (team.warp == 1) store_lse(p, team, own, token, tokens);  // warp 0 starts copies
 }
 
 /// A team's groups, one after the other.
@@ -256,13 +264,13 @@ __device__ inline void read_groups(const BulkArguments& p,
                                          sums.total_floats, i / Shape::kTeams);
     const Totals totals(p, sums, here, own, exchange);
     if constexpr (Shape::kTiles == 0) {
-      find_many_weights<T>(p, sums, here, own, totals, token, tokens);
+      find_many_weights<T>(p, sums, here, own, totals, tokens);
     } else if constexpr (Shape::kTiles == 2) {
-      find_weights<T, 16>(p, sums, here, own, totals, token, tokens);
+      find_weights<T, 16>(p, sums, here, own, totals, tokens);
     } else if (p.N > 4) {
-      find_weights<T, 8>(p, sums, here, own, totals, token, tokens);
+      find_weights<T, 8>(p, sums, here, own, totals, tokens);
     } else {
-      find_weights<T, 4>(p, sums, here, own, totals, token, tokens);
+      find_weights<T, 4>(p, sums, here, own, totals, tokens);
     }
     mix_group<T, Shape>(p, sums, stage, token, tokens, memory);
     if (here.warp == 0)

@@ -18,6 +18,7 @@ attnres::BulkConfig bulk_config(const Problem& p, const DeviceInfo& device) {
        .token_rows = static_cast<int>(p.N),
        .group_tokens = static_cast<int>(std::max<std::int64_t>(1, kColumns / p.N)),
        .resident_rows = S * terms,
+       .teams = [&](const attnres::BulkConfig& config) { return bulk_shape(config, p).teams(); },
        .rest_bytes =
            [=](const attnres::BulkConfig& config) {
              const int floats = BulkSums::of(config, S, terms).team_floats();
@@ -26,14 +27,17 @@ attnres::BulkConfig bulk_config(const Problem& p, const DeviceInfo& device) {
       device);
 }
 
-bool mixes_pairs(const attnres::BulkConfig& config, int S, int D) {
+BulkShape bulk_shape(const attnres::BulkConfig& config, const Problem& p) {
+  if (config.group_rows > attnres::kTileRows)
+    return {.tiles = config.group_rows > 2 * attnres::kTileRows ? 0 : 2, .chunks = 1};
   constexpr int kChunk = attnres::kChunkColumns;
   const auto share = [&](int columns) {
-    const int width = (D + config.ranks - 1) / config.ranks;
+    const auto width = static_cast<int>((p.D + config.ranks - 1) / config.ranks);
     const int chunks = (width + columns - 1) / columns;
     return (chunks + attnres::kTeamWarps - 1) / attnres::kTeamWarps * (columns / kChunk);
   };
-  return S > 4 && share(2 * kChunk) == share(kChunk);
+  const bool pairs = p.N > 1 && p.S > 4 && share(2 * kChunk) == share(kChunk);
+  return {.tiles = 1, .chunks = pairs ? 2 : 1};
 }
 
 Support bulk_supports(const Problem& p, const DeviceInfo& device) {

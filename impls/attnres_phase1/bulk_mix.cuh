@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
-#include <utility>
 
 #include "impls/attnres/bulk_config.h"
 #include "impls/attnres/mixed_rows.cuh"
@@ -24,7 +23,7 @@ template <int kTilesOf, int kChunksOf>
 struct GroupShape {
   static constexpr int kTiles = kTilesOf;
   static constexpr int kChunks = kChunksOf;
-  static constexpr int kTeams = attnres::teams_of(8 * kTiles);
+  static constexpr int kTeams = BulkShape{kTilesOf, kChunksOf}.teams();
   static constexpr int kThreads = 32 * attnres::kTeamWarps * kTeams;
 };
 
@@ -34,7 +33,7 @@ struct TeamMemory {
   float* totals;             // [S + 1, pitch]: inner products of whole queries, then r
   float* weights;            // [rows of a group, S rounded up]
   attnres::TermTiles terms;  // the same for tensor cores; zeros where an output has none of a row
-  int* splits;               // [tokens, S]: all that the terms of a query need is there
+  PairSoftmax* pairs;        // [tokens, S]
   float* slots;              // of the exchange
 
   __device__ static TeamMemory of(const attnres::BulkConfig& config,
@@ -48,75 +47,63 @@ struct TeamMemory {
     own.weights = own.totals + sums.total_floats;
     own.terms = {reinterpret_cast<std::uint32_t*>(own.weights + sums.weight_floats),
                  sums.term_tiles};
-    own.splits = reinterpret_cast<int*>(own.terms.words + sums.term_words);
-    own.slots = reinterpret_cast<float*>(own.splits + sums.pair_words);
+    own.pairs = reinterpret_cast<PairSoftmax*>(own.terms.words + sums.term_words);
+    own.slots = reinterpret_cast<float*>(own.pairs) + sums.pair_words;
     return own;
   }
 };
 
-/// The mixed rows of kBlocks blocks of outputs from `block` on, of a group of kTiles tiles of rows (0: any
-/// number), on tensor cores; warps take kChunks chunks in turn. Of few tiles the weights stay in registers, and
-/// a chunk's columns come while the one before is mixed.
+/// The mixed rows of a block of outputs of a group of kTiles tiles of rows (0: any number), on tensor cores;
+/// warps take kChunks chunks in turn. Of few tiles the weights stay in registers, and a chunk's columns come
+/// while the one before is mixed.
 ///
 /// A lane has eight columns of two outputs of a chunk. Of a pair's second chunk outputs are swapped, so that two
-/// neighbouring lanes have two chunks of one output, and 16 lanes 256 bytes of it: half as many rows are
-/// open at a time, and memory is the faster for it.
-template <class T, class U, int kBlocks, int kTiles, int kChunks>
-__device__ inline void mix_blocks(const BulkArguments& p,
-                                  const BulkSums& sums,
-                                  const Team& team,
-                                  const TeamMemory& own,
-                                  const char* stage,
-                                  const ColumnRange& range,
-                                  std::int64_t token,
-                                  int block) {
+/// neighbouring lanes have two chunks of one output, and 16 lanes 256 bytes of it. Half as many rows are open
+/// at a time by that, and half again as blocks follow each other: memory is the faster for both.
+template <class T, class U, int kTiles, int kChunks>
+__device__ inline void mix_block(const BulkArguments& p,
+                                 const BulkSums& sums,
+                                 const Team& team,
+                                 const TeamMemory& own,
+                                 const char* stage,
+                                 const ColumnRange& range,
+                                 std::int64_t token,
+                                 int block) {
   constexpr int kOutputs = 2 * kChunks;                             // of a lane and block
   constexpr int kGroups = attnres::kChunkColumns / kColumns;        // of a chunk
   constexpr int kStride = attnres::kTeamWarps * kChunks * kGroups;  // to the warp's next chunks
   constexpr int kHeld = std::max(1, kTiles);
   const std::int64_t plane = p.tokens * p.D;
-  U* to[kBlocks];    // the lane's first output of a block
-  int has[kBlocks];  // of its outputs
-#pragma unroll
-  for (int i = 0; i < kBlocks; ++i) {
-    const int s =
-        (block + i) % sums.query_blocks * attnres::kTileRows + team.lane % 4 / kChunks * kOutputs;
-    const std::int64_t t = token + (block + i) / sums.query_blocks;
-    has[i] = p.S - s;
-    to[i] = static_cast<U*>(p.out) + (s * p.tokens + t) * p.D + range.first * kColumns;
-  }
+  const int s =  // the lane's first output
+      block % sums.query_blocks * attnres::kTileRows + team.lane % 4 / kChunks * kOutputs;
+  const std::int64_t t = token + block / sums.query_blocks;
+  U* const to = static_cast<U*>(p.out) + (s * p.tokens + t) * p.D + range.first * kColumns;
   const auto load = [&](int tile, int first) {
     return attnres::ChunkColumns::load(stage, p.config.row_bytes(), p.config.group_rows, tile,
                                        min(first + team.lane / 4, range.count - 1) * 16, team.lane);
   };
-  const auto terms = [&](int chunk, int i, int tile) {
-    return attnres::LaneTerms::load(own.terms.tile(block + i, tile), team.lane, chunk == 1);
+  const auto terms = [&](int chunk, int tile) {
+    return attnres::LaneTerms::load(own.terms.tile(block, tile), team.lane, chunk == 1);
   };
-  attnres::LaneTerms held[kChunks][kBlocks][kHeld];
+  attnres::LaneTerms held[kChunks][kHeld];
   attnres::ChunkColumns next[kHeld];
   int first = team.warp * kChunks * kGroups;
 #pragma unroll
   for (int tile = 0; tile < kTiles; ++tile) {
     next[tile] = load(tile, first);
 #pragma unroll
-    for (int chunk = 0; chunk < kChunks; ++chunk) {
-#pragma unroll
-      for (int i = 0; i < kBlocks; ++i) held[chunk][i][tile] = terms(chunk, i, tile);
-    }
+    for (int chunk = 0; chunk < kChunks; ++chunk) held[chunk][tile] = terms(chunk, tile);
   }
   for (; first < range.count; first += kStride) {
-    attnres::HeldGroup<U> mixed[kChunks][kBlocks][2];
+    attnres::HeldGroup<U> mixed[kChunks][2];
 #pragma unroll
     for (int chunk = 0; chunk < kChunks; ++chunk) {
       const int here = first + chunk * kGroups;
-      attnres::ChunkSums rows[kBlocks] = {};
+      attnres::ChunkSums rows = {};
       if constexpr (kTiles == 0) {
 #pragma unroll 1
         for (int tile = 0; tile < sums.term_tiles; ++tile) {
-          const attnres::ChunkColumns columns = load(tile, here);
-#pragma unroll
-          for (int i = 0; i < kBlocks; ++i)
-            attnres::add_weighted_rows<T>(columns, terms(chunk, i, tile), rows[i]);
+          attnres::add_weighted_rows<T>(load(tile, here), terms(chunk, tile), rows);
         }
       } else {
         attnres::ChunkColumns columns[kHeld];
@@ -125,38 +112,32 @@ __device__ inline void mix_blocks(const BulkArguments& p,
           columns[tile] = next[tile];
           next[tile] = load(tile, chunk + 1 < kChunks ? here + kGroups : first + kStride);
         }
-#pragma unroll
-        for (int i = 0; i < kBlocks; ++i) {
-          if constexpr (kTiles == 1) {
-            attnres::add_weighted_rows<T>(columns[0], held[chunk][i][0], rows[i]);
-          } else {
-            attnres::add_weighted_rows<T>(columns, held[chunk][i], rows[i]);
-          }
+        if constexpr (kTiles == 1) {
+          attnres::add_weighted_rows<T>(columns[0], held[chunk][0], rows);
+        } else {
+          attnres::add_weighted_rows<T>(columns, held[chunk], rows);
         }
       }
 #pragma unroll
-      for (int i = 0; i < 2 * kBlocks; ++i) {
+      for (int i = 0; i < 2; ++i) {
         float x[kColumns];
-        attnres::take_columns<T>(rows[i / 2], i % 2, x);
-        mixed[chunk][i / 2][i % 2].set_columns(x);
+        attnres::take_columns<T>(rows, i, x);
+        mixed[chunk][i].set_columns(x);
       }
     }
 #pragma unroll
-    for (int i = 0; i < kBlocks; ++i) {
-#pragma unroll
-      for (int output = 0; output < kOutputs; ++output) {
-        const bool second = kChunks == 2 && output / 2 != team.lane % 2;
-        const int group = first + (second ? kGroups : 0) + team.lane / 4;
-        const attnres::HeldGroup<U> columns =
-            second ? mixed[kChunks - 1][i][output % 2] : mixed[0][i][output % 2];
-        if (group < range.count && output < has[i]) columns.store(to[i] + output * plane, group);
-      }
+    for (int output = 0; output < kOutputs; ++output) {
+      const bool second = kChunks == 2 && output / 2 != team.lane % 2;
+      const int group = first + (second ? kGroups : 0) + team.lane / 4;
+      const attnres::HeldGroup<U> columns =
+          second ? mixed[kChunks - 1][output % 2] : mixed[0][output % 2];
+      if (group < range.count && s + output < p.S) columns.store_cached(to + output * plane, group);
     }
   }
 }
 
-/// The mixed rows of a group on tensor cores: of 16-bit outputs two blocks at a time, where there are two; of fp32
-/// ones, which have twice the bytes and registers, one block and one chunk.
+/// The mixed rows of a group on tensor cores, block by block: of fp32 outputs, which have twice the bytes and
+/// registers, one chunk at a time.
 template <class T, class U, class Shape>
 __device__ inline void mix_tiles(const BulkArguments& p,
                                  const BulkSums& sums,
@@ -165,20 +146,9 @@ __device__ inline void mix_tiles(const BulkArguments& p,
                                  const char* stage,
                                  const ColumnRange& range,
                                  std::int64_t token) {
-  const int blocks = p.config.tokens * sums.query_blocks;
-  const auto mix = [&]<int kBlocks, int kChunks>(std::integer_sequence<int, kBlocks, kChunks>,
-                                                 int block) {
-    mix_blocks<T, U, kBlocks, Shape::kTiles, kChunks>(p, sums, team, own, stage, range, token,
-                                                      block);
-  };
-  if constexpr (sizeof(U) == 4) {
-    for (int block = 0; block < blocks; ++block) mix(std::integer_sequence<int, 1, 1>{}, block);
-  } else {
-    int block = 0;
-    for (; block + 1 < blocks; block += 2)
-      mix(std::integer_sequence<int, 2, Shape::kChunks>{}, block);
-    if (block < blocks) mix(std::integer_sequence<int, 1, Shape::kChunks>{}, block);
-  }
+  constexpr int kChunks = sizeof(U) == 4 ? 1 : Shape::kChunks;
+  for (int block = 0; block < p.config.tokens * sums.query_blocks; ++block)
+    mix_block<T, U, Shape::kTiles, kChunks>(p, sums, team, own, stage, range, token, block);
 }
 
 /// The same on FMA pipes, any values: one query of one token after the other.

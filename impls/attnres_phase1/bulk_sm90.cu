@@ -2,13 +2,13 @@
 //
 // Adds:     nobody waits for a copy that was not started long before; S N D multiply-adds of the inner
 //           products and as many of the mixed rows leave the FMA pipes, and the sums over threads go.
-// Mapping:  persistent CTAs, one an SM: four teams of four warps (three for groups of nine to 16 rows) take
-//           groups of tokens in turn, so that one's latencies pass while others compute, and refill the stages
-//           that they have read. A warp multiplies a range of the columns, and mixes chunks of 64 or 128 of
-//           them in turn. Rows too large for an SM are split by columns over the 2, 4 or 8 CTAs of a cluster;
-//           so are few tokens.
+// Mapping:  persistent CTAs, one an SM: three or four teams of four warps (BulkShape) take groups of tokens
+//           in turn, so that one's latencies pass while others compute, and refill the stages that they
+//           have read. A warp multiplies a range of the columns, and mixes chunks of 64 or 128 of them in
+//           turn. Rows too large for an SM are split by columns over the 2, 4 or 8 CTAs of a cluster; so are
+//           few tokens.
 // Memory:   shared: the queries in 16 bits and as many stages of up to eight rows as fit (headline: 33 KB
-//           of queries, five stages of 33 KB). Up to 128 registers a thread, of three teams 151; no spills.
+//           of queries, five stages of 33 KB). Up to 119 registers a thread, of three teams 153; no spills.
 // Limit:    memory: N + S rows a token. Headline token: 48 KB, 2,990 clocks of an SM at its share of the
 //           copy rate, and about 3,600 warp instructions, 900 clocks.
 // Rounding: products of 16-bit elements are exact, sums fp32 (tensor cores truncate: chains of eight
@@ -32,16 +32,16 @@ using Tensors = AttnResPhase1::Tensors;
 using BulkKernel = void (*)(BulkArguments);
 
 template <class T>
-BulkKernel kernel_of(const BulkArguments& p) {
+BulkKernel kernel_of(const BulkShape& shape) {
   using bulk::GroupShape;
-  if (p.config.group_rows > 2 * attnres::kTileRows) return bulk::read_kernel<T, GroupShape<0, 1>>;
-  if (p.config.group_rows > attnres::kTileRows) return bulk::read_kernel<T, GroupShape<2, 1>>;
-  return mixes_pairs(p.config, p.S, p.D) ? bulk::read_kernel<T, GroupShape<1, 2>>
-                                         : bulk::read_kernel<T, GroupShape<1, 1>>;
+  if (shape.tiles == 0) return bulk::read_kernel<T, GroupShape<0, 1>>;
+  if (shape.tiles == 2) return bulk::read_kernel<T, GroupShape<2, 1>>;
+  return shape.chunks == 2 ? bulk::read_kernel<T, GroupShape<1, 2>>
+                           : bulk::read_kernel<T, GroupShape<1, 1>>;
 }
 
-BulkKernel kernel_for(DType dtype, const BulkArguments& p) {
-  return dtype == DType::kF16 ? kernel_of<__half>(p) : kernel_of<__nv_bfloat16>(p);
+BulkKernel kernel_for(DType dtype, const BulkShape& shape) {
+  return dtype == DType::kF16 ? kernel_of<__half>(shape) : kernel_of<__nv_bfloat16>(shape);
 }
 
 /// Bulk copies and 16-byte accesses need every row to start on 16 bytes.
@@ -64,7 +64,8 @@ BulkArguments arguments_of(const Problem& p, const Tensors& t, const attnres::Bu
           .N = static_cast<int>(p.N),
           .S = static_cast<int>(p.S),
           .D = static_cast<int>(p.D),
-          .eps = static_cast<float>(p.eps)};
+          .eps = static_cast<float>(p.eps),
+          .over_D = 1.0f / static_cast<float>(p.D)};
 }
 
 Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
@@ -75,7 +76,7 @@ Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& dev
   if (p.tokens() == 0) return launch;
   check_rows(p, t);
   const BulkArguments arguments = arguments_of(p, t, config);
-  const BulkKernel kernel = kernel_for(p.dtype, arguments);
+  const BulkKernel kernel = kernel_for(p.dtype, bulk_shape(config, p));
   launch.kernels.push_back(
       {reinterpret_cast<const void*>(kernel), config.shared_bytes, config.threads()});
   const std::int64_t groups = (p.tokens() + config.tokens - 1) / config.tokens;

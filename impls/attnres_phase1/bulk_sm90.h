@@ -19,11 +19,18 @@ struct BulkArguments {
   std::int64_t tokens;
   int N, S, D;
   float eps;
+  float over_D;  ///< 1 / D
+};
+
+/// What is known of the softmax of a token and query, besides its weights.
+struct alignas(16) PairSoftmax {
+  float largest, sum;  ///< a DepthNormaliser
+  int splits;          ///< all that the terms of its weights need is there
 };
 
 /// Words of a team: the warps' products of every query row with every row of a group and its squares;
-/// their totals, of whole queries; weights, in fp32 and as tensor cores want them; which of them tensor
-/// cores may have; what the ranks of a cluster send each other.
+/// their totals, of whole queries; weights, in fp32 and as tensor cores want them; what else is known of a
+/// token's softmax; what the ranks of a cluster send each other.
 struct BulkSums {
   int query_rows;    // S times terms
   int pitch;         // of products and totals
@@ -34,7 +41,7 @@ struct BulkSums {
   int query_blocks;  // of eight, of a token
   int term_tiles;    // of eight rows, of a group
   int term_words;    // [blocks of outputs, tiles]
-  int pair_words;    // of a group's tokens and queries, rounded up to 16 bytes
+  int pair_words;    // of a group's tokens and queries
   int exchange_floats;
 
   static constexpr BulkSums of(const attnres::BulkConfig& config, int S, int terms) {
@@ -48,7 +55,7 @@ struct BulkSums {
     sums.query_blocks = (S + attnres::kTileRows - 1) / attnres::kTileRows;
     sums.term_tiles = sums.pitch / attnres::kTileRows;
     sums.term_words = config.tokens * sums.query_blocks * sums.term_tiles * attnres::kTileWords;
-    sums.pair_words = (config.tokens * S + 3) / 4 * 4;
+    sums.pair_words = config.tokens * S * static_cast<int>(sizeof(PairSoftmax) / 4);
     sums.exchange_floats = attnres::exchange_floats(config.ranks, sums.total_floats);
     return sums;
   }
@@ -58,12 +65,23 @@ struct BulkSums {
   }
 };
 
+/// What a kernel is compiled for.
+struct BulkShape {
+  int tiles;   ///< of eight rows, of a group; 0: any number
+  int chunks;  ///< of columns that a warp mixes at a time
+
+  /// With three teams instead of four one stage more runs ahead, fewer rows are written at a time, which memory
+  /// is faster with, and a thread has 168 registers: of two tiles, and where chunks are mixed in pairs. Elsewhere
+  /// a group's own time is the limit, and more groups under way hide more of it.
+  constexpr int teams() const { return tiles == 2 || chunks == 2 ? 3 : 4; }
+};
+
 /// The layout of a problem whose types and widths the kernel takes.
 attnres::BulkConfig bulk_config(const AttnResPhase1::Problem& p, const DeviceInfo& device);
 
-/// Whether warps mix two chunks of columns at a time: where more than half of an output block's rows are there,
-/// and no warp gets more chunks by it.
-bool mixes_pairs(const attnres::BulkConfig& config, int S, int D);
+/// Of a layout that has ranks and groups. Groups of one tile, of several sources, are mixed by pairs of chunks where
+/// more than half of an output block's rows are there, and no warp gets more chunks by it.
+BulkShape bulk_shape(const attnres::BulkConfig& config, const AttnResPhase1::Problem& p);
 
 /// What bulk_sm90 takes: pure.
 Support bulk_supports(const AttnResPhase1::Problem& p, const DeviceInfo& device);
