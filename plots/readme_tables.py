@@ -233,10 +233,11 @@ def _share_text(cell: Cell | None, best: float | None) -> str:
 
 
 def environment(rows: Rows) -> str:
-    """What the newest run was measured on and with; a bench where there is one."""
+    """What the newest run was measured on and with; a bench where there is one, of README's suite where there is one."""
     if not rows.cells:
         raise NoRows("no rows")
-    runs = runs_of(rows.select("bench") or rows.cells)
+    timed = rows.select("bench") or rows.cells
+    runs = runs_of([cell for cell in timed if cell.suite == "readme"] or timed)
     run = ([r for r in runs if r.ceilings.get("null_kernel_ns")] or runs)[-1]  # a peer's has few
     ceilings = {name: value for name, value in run.ceilings.items() if value}
     rates = (("copy_Bps", "copy", "B/s"), ("mma_flops", "matrix multiply", "FLOP/s"),

@@ -57,16 +57,19 @@ TEST_P(OptionLaws, AQueryRangeEqualsSlicingTheQueries) {
       {.M = 70, .N = 131, .D = 64, .mask = Mask::kCausal, .query_begin = 33},
       {.M = 131, .N = 70, .D = 64, .mask = Mask::kCausal, .query_begin = 100},
       {.M = 70, .N = 90, .D = 64, .mask = Mask::kCausalTopLeft, .query_end = 37}};
+  bool taken = false;
   for (Problem p : problems) {
     for (const Reduction reduction : {Reduction::kSum, Reduction::kMean, Reduction::kMax}) {
       p.reduction = reduction;
-      if (!takes(p)) GTEST_SKIP() << GetParam() << " refuses query ranges";
+      if (!takes(p)) continue;
+      taken = true;
       HostCase whole(p);
       const RowRange rows = p.contributing();
       HostCase slice = sliced(whole, rows.begin, rows.end);
       expect_near(p, run(whole), run(slice));
     }
   }
+  if (!taken) GTEST_SKIP() << GetParam() << " refuses query ranges";
 }
 
 TEST_P(OptionLaws, RangesThatSplitTheQueriesAddUp) {

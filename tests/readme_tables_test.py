@@ -140,6 +140,15 @@ class Tables(unittest.TestCase):
         self.assertIn("GNU", facts)
         self.assertNotIn("Python", facts)
 
+    def test_environment_is_that_of_readmes_suite(self) -> None:
+        models = synthetic.run(utc="2026-11-22T10:15:00Z")
+        models["build"]["cxx"] = "another compiler"
+        synthetic.write(self.folder, "nvidia-h200", [synthetic.run(), *self.records, models,
+                                                     *synthetic.models()])
+        facts = readme_tables.environment(rows.latest(self.folder, "nvidia-h200"))
+        self.assertIn("GNU", facts)
+        self.assertNotIn("another compiler", facts)
+
     def test_environment(self) -> None:
         text = readme_tables.environment(self.read())
         for part in ("NVIDIA H200", "580.159", "13.0", "0123456", "2026-11-21", "4.20 TB/s"):
