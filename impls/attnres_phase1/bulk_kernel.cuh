@@ -220,12 +220,12 @@ __device__ inline void mix_group(const BulkArguments& p,
   const Team team = Team::of(sm80::thread_id(), attnres::kTeamWarps);
   const TeamMemory own = TeamMemory::of(p.config, sums, team, memory);
   const bool splits = may_split(p, team, own, tokens);
-  const ColumnRange range = own_columns(p);
+  const StagedGroup staged{stage, own_columns(p), token, tokens};
   attnres::as_type(p.out_dtype, [&]<class U>(std::type_identity<U>) {
     if (splits) {
-      mix_tiles<T, U, Shape>(p, sums, team, own, stage, range, token);
+      mix_tiles<T, U, Shape>(p, sums, team, own, staged);
     } else {
-      mix_rows<T, U>(p, sums, team, own, stage, range, token, tokens);
+      mix_rows<T, U>(p, sums, team, own, staged);
     }
   });
   team.sync();  // the team's warps: the stage and the weights have been read

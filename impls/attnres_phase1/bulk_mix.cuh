@@ -53,6 +53,14 @@ struct TeamMemory {
   }
 };
 
+/// Tokens whose rows a team has in a stage.
+struct StagedGroup {
+  const char* stage;
+  ColumnRange range;   // of this CTA
+  std::int64_t token;  // the first
+  int tokens;
+};
+
 /// The mixed rows of a block of outputs of a group of kTiles tiles of rows (0: any number), on tensor cores;
 /// warps take kChunks chunks in turn. Of few tiles the weights stay in registers, and a chunk's columns come
 /// while the one before is mixed.
@@ -65,22 +73,22 @@ __device__ inline void mix_block(const BulkArguments& p,
                                  const BulkSums& sums,
                                  const Team& team,
                                  const TeamMemory& own,
-                                 const char* stage,
-                                 const ColumnRange& range,
-                                 std::int64_t token,
+                                 const StagedGroup& staged,
                                  int block) {
   constexpr int kOutputs = 2 * kChunks;                             // of a lane and block
   constexpr int kGroups = attnres::kChunkColumns / kColumns;        // of a chunk
   constexpr int kStride = attnres::kTeamWarps * kChunks * kGroups;  // to the warp's next chunks
   constexpr int kHeld = std::max(1, kTiles);
   const std::int64_t plane = p.tokens * p.D;
+  const ColumnRange& range = staged.range;
   const int s =  // the lane's first output
       block % sums.query_blocks * attnres::kTileRows + team.lane % 4 / kChunks * kOutputs;
-  const std::int64_t t = token + block / sums.query_blocks;
+  const std::int64_t t = staged.token + block / sums.query_blocks;
   U* const to = static_cast<U*>(p.out) + (s * p.tokens + t) * p.D + range.first * kColumns;
   const auto load = [&](int tile, int first) {
-    return attnres::ChunkColumns::load(stage, p.config.row_bytes(), p.config.group_rows, tile,
-                                       min(first + team.lane / 4, range.count - 1) * 16, team.lane);
+    return attnres::ChunkColumns::load(staged.stage, p.config.row_bytes(), p.config.group_rows,
+                                       tile, min(first + team.lane / 4, range.count - 1) * 16,
+                                       team.lane);
   };
   const auto terms = [&](int chunk, int tile) {
     return attnres::LaneTerms::load(own.terms.tile(block, tile), team.lane, chunk == 1);
@@ -143,12 +151,10 @@ __device__ inline void mix_tiles(const BulkArguments& p,
                                  const BulkSums& sums,
                                  const Team& team,
                                  const TeamMemory& own,
-                                 const char* stage,
-                                 const ColumnRange& range,
-                                 std::int64_t token) {
+                                 const StagedGroup& staged) {
   constexpr int kChunks = sizeof(U) == 4 ? 1 : Shape::kChunks;
   for (int block = 0; block < p.config.tokens * sums.query_blocks; ++block)
-    mix_block<T, U, Shape::kTiles, kChunks>(p, sums, team, own, stage, range, token, block);
+    mix_block<T, U, Shape::kTiles, kChunks>(p, sums, team, own, staged, block);
 }
 
 /// The same on FMA pipes, any values: one query of one token after the other.
@@ -157,26 +163,24 @@ __device__ inline void mix_rows(const BulkArguments& p,
                                 const BulkSums& sums,
                                 const Team& team,
                                 const TeamMemory& own,
-                                const char* stage,
-                                const ColumnRange& range,
-                                std::int64_t token,
-                                int tokens) {
-  for (int output = 0; output < tokens * p.S; ++output) {
+                                const StagedGroup& staged) {
+  for (int output = 0; output < staged.tokens * p.S; ++output) {
     const int t = output / p.S;
     const int s = output % p.S;
-    U* to = static_cast<U*>(p.out) + (s * p.tokens + token + t) * p.D;
-    for (int group = team.thread; group < range.count; group += team.threads()) {
+    U* to = static_cast<U*>(p.out) + (s * p.tokens + staged.token + t) * p.D;
+    for (int group = team.thread; group < staged.range.count; group += team.threads()) {
       float mixed[kColumns];
 #pragma unroll
       for (float& x : mixed) x = -0.0f;  // one source comes out bit for bit
       for (int row = t * p.N; row < (t + 1) * p.N; ++row) {
         float x[kColumns];
-        load_vector(reinterpret_cast<const T*>(stage + row * p.config.row_bytes() + group * 16), x);
+        const char* from = staged.stage + row * p.config.row_bytes() + group * 16;
+        load_vector(reinterpret_cast<const T*>(from), x);
         const float weight = own.weights[row * sums.weight_pitch + s];
 #pragma unroll
         for (int i = 0; i < kColumns; ++i) mixed[i] += weight * x[i];
       }
-      attnres::store_group(to, range.first + group, mixed);
+      attnres::store_group(to, staged.range.first + group, mixed);
     }
   }
 }
