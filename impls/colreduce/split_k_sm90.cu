@@ -1,6 +1,6 @@
 // The column reduction for few queries: one_pass_sm90 turned into a stream over the keys.
 //
-// Computes what one_pass_sm90 does for heads of at most 64 queries, whose single tile leaves
+// Computes what one_pass_sm90 does where at most 64 queries of a head are reduced. Their single tile leaves
 //   nothing to keep keys for: they stream through rings, each read from HBM once.
 // Mapping: as one_pass_sm90 with one pair of score groups and up to eight chunks a CTA; a tile is a
 //   head, so that the exchange of one head goes on under the next ones.
