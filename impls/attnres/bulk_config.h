@@ -48,10 +48,10 @@ struct BulkConfig {
   int padded = 0;         ///< columns of a row in shared memory: this rank's, then zeros
   std::size_t shared_bytes = 0;
 
+  constexpr int threads() const { return 32 * kTeamWarps * teams; }
   /// Rows lie an odd number of 16 bytes apart: eight neighbours meet no bank twice.
   constexpr int row_bytes() const { return padded * 2 + 16; }
   constexpr int stage_bytes() const { return group_rows * row_bytes(); }
-  constexpr int threads() const { return 32 * kTeamWarps * teams; }
   constexpr int steps() const { return padded / kStepColumns; }
   constexpr int resident_offset() const { return static_cast<int>(sizeof(BulkBarriers)); }
   constexpr int stage_offset() const { return resident_offset() + resident_rows * row_bytes(); }
