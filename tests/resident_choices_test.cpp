@@ -101,6 +101,19 @@ TEST(ResidentTiles, VisibleChunksArePrefixesByTheDefinitionOfMasks) {
   });
 }
 
+/// Kernels do not ask the mask.
+TEST(ResidentTiles, CountsByTileAreWhatMasksSay) {
+  for_every_team([](const TeamTiles& team, const Seen&) {
+    const ChunkCount visible = team.visible();
+    const ChunkCount whole = team.whole();
+    for (int tile = 0; tile < team.tiles(); ++tile) {
+      EXPECT_EQ(visible.at(tile), team.visible_chunks(tile)) << "tile " << tile;
+      const std::int64_t first_query = std::int64_t{tile} * kTileRows;
+      EXPECT_EQ(whole.at(tile), team.mask.key_end(first_query) / kChunkKeys) << "tile " << tile;
+    }
+  });
+}
+
 TEST(ResidentTiles, OwnChunksAreTheVisibleOnesAndTheFirstOfTheRank) {
   for_every_team([](const TeamTiles& team, const Seen& seen) {
     for (int tile = 0; tile < team.tiles(); ++tile) {
@@ -287,10 +300,23 @@ TEST(ResidentTeams, ManyKeysMakeATeamFar) {
   const auto team_of = [](std::int64_t keys) { return choose_team(32, keys / kChunkKeys, 132, 4); };
   EXPECT_EQ(team_of(2048).ranks, 8);
   EXPECT_EQ(team_of(4096).ranks, 16);
-  for (const std::int64_t keys : {64, 1024, 2048}) EXPECT_FALSE(is_far(team_of(keys))) << keys;
-  for (const std::int64_t keys : {4096, 16384, 32768}) EXPECT_TRUE(is_far(team_of(keys))) << keys;
-  EXPECT_FALSE(is_far({.ranks = kDirectRanks}));
-  EXPECT_TRUE(is_far({.ranks = kDirectRanks + 1}));
+  const AttentionMask none = AttentionMask::make(Mask::kNone, 64, 64);
+  for (const std::int64_t keys : {64, 1024, 2048})
+    EXPECT_FALSE(is_far(team_of(keys), none)) << keys;
+  for (const std::int64_t keys : {4096, 16384, 32768})
+    EXPECT_TRUE(is_far(team_of(keys), none)) << keys;
+  EXPECT_FALSE(is_far({.ranks = kDirectRanks}, none));
+  EXPECT_TRUE(is_far({.ranks = kDirectRanks + 1}, none));
+}
+
+TEST(ResidentTeams, AMaskThatHidesMuchMakesThemNear) {
+  const auto is_far_under = [](Mask mask, std::int64_t M) {
+    return is_far({.ranks = 64}, AttentionMask::make(mask, M, 16384));
+  };
+  EXPECT_FALSE(is_far_under(Mask::kCausal, 16384));
+  EXPECT_TRUE(is_far_under(Mask::kCausal, 512));
+  EXPECT_FALSE(is_far_under(Mask::kCausalTopLeft, 512));
+  EXPECT_TRUE(is_far_under(Mask::kNone, 16384));
 }
 
 }  // namespace

@@ -23,22 +23,36 @@ __device__ inline void stage_queries(const BulkConfig& config,
                                      char* to,
                                      int thread,
                                      int threads) {
-  for (int i = thread; i < S * range.count; i += threads) {
-    const int s = i / range.count;
-    const int group = i % range.count;
-    float x[kColumns];
-    load_columns_as<Rows::kStaged>(wt, wt_dtype, static_cast<std::int64_t>(s) * D,
-                                   range.first + group, D, x);
-    for (int term = 0; term < terms; ++term) {
-      char* row = to + (term * S + s) * config.row_bytes();
-      const uint4 rounded = pack_vector<T>(x);
-      reinterpret_cast<uint4*>(row)[group] = rounded;
-      float kept[kColumns];
-      unpack_vector<T>(rounded, kept);
+  constexpr int kAtOnce = 4;  // loads of a thread that are under way together
+  const int groups = S * range.count;
+  as_type(wt_dtype, [&]<class Query>(std::type_identity<Query>) {
+    const auto* queries = static_cast<const Query*>(wt);
+    for (int first = thread; first < groups; first += kAtOnce * threads) {
+      HeldGroup<Query> held[kAtOnce];
 #pragma unroll
-      for (int c = 0; c < kColumns; ++c) x[c] -= kept[c];
+      for (int j = 0; j < kAtOnce; ++j) {
+        const int i = first + j * threads;
+        held[j].load(queries + static_cast<std::int64_t>(i / range.count) * D,
+                     range.first + i % range.count, i < groups);
+      }
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        const int i = first + j * threads;
+        if (i >= groups) break;
+        float x[kColumns];
+        held[j].columns(x);
+        for (int term = 0; term < terms; ++term) {
+          char* row = to + (term * S + i / range.count) * config.row_bytes();
+          const uint4 rounded = pack_vector<T>(x);
+          reinterpret_cast<uint4*>(row)[i % range.count] = rounded;
+          float kept[kColumns];
+          unpack_vector<T>(rounded, kept);
+#pragma unroll
+          for (int c = 0; c < kColumns; ++c) x[c] -= kept[c];
+        }
+      }
     }
-  }
+  });
 }
 
 }  // namespace attn::attnres

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "reference/attention_mask.h"
+
 namespace attn::colreduce {
 
 /// The CTAs of a launch: `teams` heads at a time, `ranks` CTAs each.
@@ -38,9 +40,18 @@ constexpr TeamChoice choose_team(std::int64_t heads,
 /// of the rows and all read the results: a second trip through L2, but traffic that does not grow.
 inline constexpr int kDirectRanks = 8;
 
+/// Whether the query in the middle sees less than two thirds of the keys: under a square causal mask, not
+/// under one of few queries and many keys.
+constexpr bool hides_much(const AttentionMask& mask) {
+  return 3 * mask.key_end(mask.M / 2) < 2 * mask.N;
+}
+
 /// Whether weights wait so long for a team's packets that room for them is worth more than room for a second
-/// tile of queries: not with 4 and 8 CTAs, but with 16 and more (README.md, "one_pass_sm90").
-constexpr bool is_far(const TeamChoice& team) { return team.ranks > kDirectRanks; }
+/// tile of queries: not with 4 and 8 CTAs, but with 16 and more, unless much is hidden and tiles have fewer
+/// weights (README.md, "one_pass_sm90").
+constexpr bool is_far(const TeamChoice& team, const AttentionMask& mask) {
+  return team.ranks > kDirectRanks && !hides_much(mask);
+}
 
 /// Heads that are combined, and where their sums may go.
 struct SliceShape {

@@ -57,7 +57,7 @@ __device__ inline void wait_for_heads(const ResidentArguments& args,
                                       const Team& team,
                                       int heads,
                                       int lane) {
-  const int ranks = team.tiles.participants(team.tiles.visible_chunks(team.row_tiles - 1));
+  const int ranks = team.tiles.participants(team.visible.most);
   for (int rank = lane; rank < ranks; rank += 32) {
     while (sm90::load_acquire(args.done + team.team * args.ranks + rank) <
            static_cast<std::uint64_t>(heads)) {

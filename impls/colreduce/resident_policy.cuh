@@ -102,6 +102,8 @@ struct Team {
   int row_tiles = 0;    // of a head
   int first_tile = 0;   // that this rank takes part in
   int used_chunks = 0;  // of this rank's chunks, those that some query sees
+  ChunkCount visible;   // by tile, over all ranks: to some of its queries
+  ChunkCount whole;     // to all of its queries
 };
 
 __device__ __forceinline__ TeamHeads heads_of(const ResidentArguments& args, const Team& team) {
@@ -112,14 +114,14 @@ __device__ __forceinline__ TeamHeads heads_of(const ResidentArguments& args, con
 template <class Policy>
 __device__ __forceinline__ int active_chunks(const Team& team, int tile) {
   if constexpr (!Policy::kMasked) return team.used_chunks;
-  return team.tiles.template own_chunks<Policy::kChunks>(team.tiles.visible_chunks(tile));
+  return team.tiles.template own_chunks<Policy::kChunks>(team.visible.at(tile));
 }
 
 /// Ranks that take part in the tile.
 template <class Policy>
 __device__ __forceinline__ int active_ranks(const Team& team, int tile) {
   if constexpr (!Policy::kMasked) return team.tiles.ranks;
-  return team.tiles.participants(team.tiles.visible_chunks(tile));
+  return team.tiles.participants(team.visible.at(tile));
 }
 
 template <class Policy>
@@ -131,8 +133,9 @@ __device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
   team.rounds = heads_of(args, team).rounds(args.heads);
   team.row_tiles = team.tiles.tiles();
   team.first_tile = team.tiles.first_tile();
-  const int visible = team.tiles.visible_chunks(team.row_tiles - 1);
-  team.used_chunks = team.tiles.template own_chunks<Policy::kChunks>(visible);
+  team.visible = team.tiles.visible();
+  team.whole = team.tiles.whole();
+  team.used_chunks = team.tiles.template own_chunks<Policy::kChunks>(team.visible.most);
   return team;
 }
 
@@ -154,7 +157,7 @@ struct TileCursor {
       : tile(team.first_tile),
         number(static_cast<std::uint32_t>(team.first_tile) + 1),
         packet_slot(team.first_tile % kRingHalf),
-        uneven(kMasked && team.tiles.visible_chunks(0) < team.tiles.ranks) {}
+        uneven(kMasked && team.visible.at(0) < team.tiles.ranks) {}
 
   __device__ __forceinline__ bool first(const Team& team) const { return tile == team.first_tile; }
   __device__ __forceinline__ bool last(const Team& team) const {

@@ -105,8 +105,8 @@ class ScoreGroup {
     const int active = active_chunks<Policy>(team_, cursor.tile);
     tile_row_ = cursor.tile * kTileRows;
     // Chunks lie in the order of their keys: the last one tells whether some row misses a key.
-    const bool hides = Policy::kMasked && team_.tiles.first_key(active - 1) + kChunkKeys >
-                                              args_.mask.key_end(tile_row_);
+    const bool hides = Policy::kMasked && team_.tiles.first_key(active - 1) >=
+                                              team_.whole.at(cursor.tile) * kChunkKeys;
     // The group's first and last tile of the head: keys may not have arrived, and are given back.
     const bool fresh = cursor.tile < team_.first_tile + Policy::kPairs;
     const bool last = cursor.tile + Policy::kPairs >= team_.row_tiles;

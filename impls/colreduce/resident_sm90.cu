@@ -131,7 +131,8 @@ Launch plan_resident(const ColReduce::Problem& problem,
                      ResidentKernels kernels) {
   const SliceChoice slices = slices_for(problem, device, kernels);
   const TeamChoice& team = slices.team;
-  const ResidentKernel kernel = kernel_for(problem, kernels, is_far(team));
+  const ResidentKernel kernel =
+      kernel_for(problem, kernels, is_far(team, problem.contributing_mask()));
   const std::int64_t parts = parts_of(problem, slices);
   const double scale = problem.scale_value();
   const WorkspaceLayout layout = layout_of(problem, slices);

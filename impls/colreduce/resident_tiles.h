@@ -11,6 +11,19 @@ namespace attn::colreduce {
 
 inline constexpr int kTileRows = 64;   ///< queries of a tile: the rows of one wgmma
 inline constexpr int kChunkKeys = 64;  ///< keys of a chunk: the columns of one wgmma
+inline constexpr int kChunkBits = 6;   ///< log2 of kChunkKeys: a shift rounds down below 0 too
+
+/// A count of chunks that grows by one from tile to tile, between 0 and `most`. Score groups ask for it several
+/// times a tile, one after the other: two 32-bit instructions instead of a mask's long chain of 64-bit ones.
+struct ChunkCount {
+  int first = 0;  ///< of tile 0, but for the bounds
+  int most = 0;
+
+  ATTN_HOST_DEVICE constexpr int at(int tile) const {
+    const int count = first + tile;
+    return count < 0 ? 0 : count < most ? count : most;
+  }
+};
 
 /// The CTAs of a team share a head: rank r owns chunk r of the first `ranks` chunks, then, going
 /// back, chunk 2 ranks - 1 - r, and so on in a zigzag. Under a causal mask a tile sees a prefix of
@@ -33,6 +46,17 @@ struct TeamTiles {
     const std::int64_t end = static_cast<std::int64_t>(tile + 1) * kTileRows;
     const std::int64_t keys = mask.key_end((end < mask.M ? end : mask.M) - 1);
     return static_cast<int>((keys + kChunkKeys - 1) / kChunkKeys);
+  }
+  /// visible_chunks by tile.
+  ATTN_HOST_DEVICE constexpr ChunkCount visible() const {
+    static_assert(kTileRows == kChunkKeys, "a tile further on, a chunk more is seen");
+    return {static_cast<int>((mask.diagonal + kTileRows + kChunkKeys - 1) >> kChunkBits),
+            visible_chunks(tiles() - 1)};
+  }
+  /// Chunks that every query of a tile sees from the first key to the last.
+  ATTN_HOST_DEVICE constexpr ChunkCount whole() const {
+    return {static_cast<int>((mask.diagonal + 1) >> kChunkBits),
+            static_cast<int>(mask.N / kChunkKeys)};
   }
   /// How many of this rank's chunks, at most kMost, are among the `visible` first of the head.
   template <int kMost>
