@@ -8,6 +8,7 @@
 
 #include "harness/core/backend.h"
 #include "impls/colreduce/plain_problem.h"
+#include "impls/colreduce/resident_choices.h"
 #include "reference/colreduce/contract.h"
 
 namespace attn::colreduce {
@@ -26,12 +27,12 @@ inline std::string_view portable_choice(const ColReduce::Problem& p, const Devic
 }
 
 /// Whether a diagonal hides so much of a plain problem that it is faster to compute the visible
-/// scores twice than each once: one_pass_sm90 waits for tiles that see few keys as for any other. It
-/// loses causal 4096^2 and 16384^2 of suite `square`; it wins causal 1024^2 there and M = 512 with
-/// N from 16k of suite `readme`, where little is hidden.
+/// scores twice than each once: what a tile of one_pass_sm90 costs besides scores does not shrink with the keys
+/// that it sees. It wins causal 1024^2 and 4096^2 at D = 128 (suite `square`), loses 8192^2 and above and, at
+/// D = 64, 4096^2; it wins M = 512 with N from 16k (suite `readme`), where little is hidden.
 inline bool hides_too_much(const ColReduce::Problem& p) {
   const AttentionMask mask = p.contributing_mask();
-  return mask.M >= 4096 && 3 * mask.key_end(mask.M / 2) < 2 * p.N;
+  return mask.M >= (p.D <= 64 ? 4096 : 8192) && hides_much(mask);
 }
 
 /// Whether wgmma_sm90 leaves most of its tiles of 256 queries empty: few queries whose heads share no

@@ -12,16 +12,21 @@ namespace attn::colreduce {
 // run under another's products. At D = 256 the stationary rows alone take 64 registers.
 // D, streamed rows, stages, chunk, accumulators, tiles a run, in turns:
 template <int kD>
-struct WgmmaRowPolicy;
+struct WgmmaTilePolicy;
 template <>
-struct WgmmaRowPolicy<64> : WgmmaPolicy<64, wgmma_stream_rows(64), 8, 128, 1, 1, true> {};
+struct WgmmaTilePolicy<64> : WgmmaPolicy<64, wgmma_stream_rows(64), 8, 128, 1, 1, true> {};
 template <>
-struct WgmmaRowPolicy<128> : WgmmaPolicy<128, wgmma_stream_rows(128), 4, 128, 1, 1, true> {};
+struct WgmmaTilePolicy<128> : WgmmaPolicy<128, wgmma_stream_rows(128), 4, 128, 1, 1, true> {};
 template <>
-struct WgmmaRowPolicy<256> : WgmmaPolicy<256, wgmma_stream_rows(256), 3, 64, 1, 1, true> {};
+struct WgmmaTilePolicy<256> : WgmmaPolicy<256, wgmma_stream_rows(256), 3, 64, 1, 1, true> {};
 
-// At D = 128 two accumulators of half a tile, in turns: 2 to 3 % faster in columns, slower in rows
-// (README.md, "wgmma_sm90").
+// Two accumulators of half a tile are faster, but in rows at D = 128 (README.md, "wgmma_sm90"); at D = 256
+// there are no registers for them.
+template <int kD>
+struct WgmmaRowPolicy : WgmmaTilePolicy<kD> {};
+template <>
+struct WgmmaRowPolicy<64> : WgmmaPolicy<64, wgmma_stream_rows(64), 8, 64, 2, 1, true> {};
+
 template <int kD>
 struct WgmmaColumnPolicy : WgmmaRowPolicy<kD> {};
 template <>
