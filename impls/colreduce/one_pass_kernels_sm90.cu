@@ -5,7 +5,7 @@ namespace attn::colreduce {
 namespace {
 
 // Packets between few CTAs are fast: a tile of queries for each pair of score groups, which begin heads
-// apart from each other. Between many they are slow: room for more weights.
+// apart from each other. Between many they are slow: room for more weights, unless a mask hides much (is_far).
 // D, pairs of score groups, chunks of a CTA, slots of keys, of weights and of queries:
 template <int kD, bool kMasked>
 struct NearPolicy;
