@@ -28,8 +28,9 @@ inline std::string_view portable_choice(const ColReduce::Problem& p, const Devic
 
 /// Whether a diagonal hides so much of a plain problem that it is faster to compute the visible
 /// scores twice than each once: what a tile of one_pass_sm90 costs besides scores does not shrink with the keys
-/// that it sees. It wins causal 1024^2 and 4096^2 at D = 128 (suite `square`), loses 8192^2 and above and, at
-/// D = 64, 4096^2; it wins M = 512 with N from 16k (suite `readme`), where little is hidden.
+/// that it sees. At D = 128 it wins causal 1024^2 and 4096^2 (suite `square`); at 8192^2 and 16384^2 neither wins
+/// in every run. At D = 64 it loses 4096^2 and 16384^2. It wins M = 512 with N from 16k (suite `readme`), where
+/// little is hidden.
 inline bool hides_too_much(const ColReduce::Problem& p) {
   const AttentionMask mask = p.contributing_mask();
   return mask.M >= (p.D <= 64 ? 4096 : 8192) && hides_much(mask);

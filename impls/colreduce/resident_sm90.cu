@@ -131,8 +131,8 @@ Launch plan_resident(const ColReduce::Problem& problem,
                      ResidentKernels kernels) {
   const SliceChoice slices = slices_for(problem, device, kernels);
   const TeamChoice& team = slices.team;
-  const ResidentKernel kernel =
-      kernel_for(problem, kernels, is_far(team, problem.contributing_mask()));
+  const AttentionMask mask = problem.contributing_mask();
+  const ResidentKernel kernel = kernel_for(problem, kernels, is_far(team, mask));
   const std::int64_t parts = parts_of(problem, slices);
   const double scale = problem.scale_value();
   const WorkspaceLayout layout = layout_of(problem, slices);
@@ -147,7 +147,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
   arguments.teams = team.teams;
   arguments.slice = static_cast<int>(slices.slice);
   arguments.parts = static_cast<int>(parts);
-  arguments.mask = problem.contributing_mask();
+  arguments.mask = mask;
   // A scale of 0 would make NaN of the -inf that stands for a hidden score.
   arguments.scale_log2 = std::fmax(static_cast<float>(std::fabs(scale) * kLog2E), FLT_MIN);
   arguments.negate = scale < 0;

@@ -9,12 +9,12 @@
 
 namespace attn::colreduce {
 
-inline constexpr int kTileRows = 64;   ///< queries of a tile: the rows of one wgmma
-inline constexpr int kChunkKeys = 64;  ///< keys of a chunk: the columns of one wgmma
-inline constexpr int kChunkBits = 6;   ///< log2 of kChunkKeys: a shift rounds down below 0 too
+inline constexpr int kTileRows = 64;  ///< queries of a tile: the rows of one wgmma
+inline constexpr int kChunkBits = 6;
+inline constexpr int kChunkKeys = 1 << kChunkBits;  ///< keys of a chunk: the columns of one wgmma
 
 /// A count of chunks that grows by one from tile to tile, between 0 and `most`. Score groups ask for it several
-/// times a tile, one after the other: two 32-bit instructions instead of a mask's long chain of 64-bit ones.
+/// times a tile, one after the other: a few 32-bit instructions instead of a mask's long chain of 64-bit ones.
 struct ChunkCount {
   int first = 0;  ///< of tile 0, but for the bounds
   int most = 0;
@@ -47,7 +47,7 @@ struct TeamTiles {
     const std::int64_t keys = mask.key_end((end < mask.M ? end : mask.M) - 1);
     return static_cast<int>((keys + kChunkKeys - 1) / kChunkKeys);
   }
-  /// visible_chunks by tile.
+  /// visible_chunks by tile. Shifts, because they round down below 0 too.
   ATTN_HOST_DEVICE constexpr ChunkCount visible() const {
     static_assert(kTileRows == kChunkKeys, "a tile further on, a chunk more is seen");
     return {static_cast<int>((mask.diagonal + kTileRows + kChunkKeys - 1) >> kChunkBits),
