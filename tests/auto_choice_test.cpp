@@ -47,6 +47,24 @@ TEST(AutoChoice, TheBestOfTheMeasuredCells) {
   EXPECT_EQ(auto_order(p, kH200).at(1), "mma_sm80");
 }
 
+/// A round whose teams are not all at work costs one_pass_sm90 what a mask leaves it.
+TEST(AutoChoice, HeadsThatLeaveTeamsIdleUnderAMask) {
+  Problem p{.M = 4 * k1k, .N = 4 * k1k, .mask = Mask::kCausal};
+  for (const std::int64_t heads : {24, 32, 40, 64}) {
+    p.H = heads;
+    EXPECT_EQ(first(p, kH200), "one_pass_sm90") << heads;
+  }
+  for (const std::int64_t heads : {20, 28, 30}) {
+    p.H = heads;
+    p.mask = Mask::kCausal;
+    EXPECT_EQ(first(p, kH200), "wgmma_sm90") << heads;
+    p.mask = Mask::kNone;
+    EXPECT_EQ(first(p, kH200), "one_pass_sm90") << heads;
+  }
+  p = {.H = 28, .M = 2 * k1k, .N = 2 * k1k, .mask = Mask::kCausal};
+  EXPECT_EQ(first(p, kH200), "one_pass_sm90");
+}
+
 TEST(AutoChoice, OptionsAndWindowsOfObservation) {
   Problem p{.H = 32, .M = 4 * k1k, .N = 4 * k1k, .mask = Mask::kCausal, .query_begin = -32};
   EXPECT_EQ(first(p, kH200), "split_k_sm90");

@@ -211,10 +211,16 @@ TEST(ResidentTeams, ShapesOfTheReadme) {
 }
 
 TEST(ResidentTeams, FewHeadsUseMoreCtas) {
-  expect_team(8, 16, 16, 8);
-  expect_team(1, 16, 16, 1);
+  expect_team(8, 16, 8, 8);
+  expect_team(1, 16, 8, 1);
   expect_team(4, 65, 33, 4);
   expect_team(1, 256, 128, 1);
+}
+
+/// Whose keys would fit 16 CTAs: a fifth round of fewer chunks takes longer than the fourth's idle teams.
+TEST(ResidentTeams, IdleTeamsAreCheaperThanARoundMore) {
+  expect_team(28, 64, 16, 8);
+  expect_team(30, 64, 16, 8);
 }
 
 TEST(ResidentTeams, StaysInRangeForEveryShape) {

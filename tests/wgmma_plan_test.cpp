@@ -163,12 +163,13 @@ TEST(WgmmaPlan, SpansShareOutAllHeads) {
       if (H % sharing != 0) continue;
       for (const std::int64_t combined : {std::int64_t{1}, sharing, H}) {
         for (const std::int64_t tiles : {1, 4, 64, 1000}) {
-          for (const std::int64_t limit : {1, 3, 100}) {
+          for (const auto& [limit, typical] : {std::pair{1, 50}, {3, 100}, {100, 50}, {100, 100}}) {
             const std::int64_t span = choose_head_span({.key_tiles = tiles,
                                                         .H = H,
                                                         .sharing = sharing,
                                                         .combined = combined,
                                                         .queries = 100,
+                                                        .typical = typical,
                                                         .limit = limit,
                                                         .sm_count = 132});
             EXPECT_TRUE(sharing % span == 0 || span % sharing == 0);
@@ -193,6 +194,17 @@ TEST(WgmmaPlan, CombinedHeadsFillTheDevice) {
   const WgmmaPlan many =
       plan_of({.B = 64, .H = 16, .M = 1024, .N = 1024, .D = 64, .heads = Heads::kMean});
   EXPECT_EQ(many.head_parts(), 1);
+}
+
+/// Early keys see twice the average: with two heads a CTA the longest item alone would take as long as all work shared
+/// out over twice the SMs.
+TEST(WgmmaPlan, HeadsPartWhereADiagonalMakesItemsUneven) {
+  Problem p{.H = 16, .H_kv = 8, .M = 4096, .N = 4096, .D = 256, .softcap = 50};
+  EXPECT_EQ(plan_of(p).span, 2);
+  p.mask = Mask::kCausal;
+  EXPECT_EQ(plan_of(p).span, 1);
+  p.M = p.N = 32768;
+  EXPECT_EQ(plan_of(p).span, 2);
 }
 
 TEST(WgmmaPlan, ScratchMemoryStaysInItsBounds) {

@@ -12,12 +12,16 @@ struct NearPolicy;
 template <bool kMasked>
 struct NearPolicy<64, kMasked> : ResidentPolicy<64, 2, 4, 4, 21, 2, false, kMasked> {};
 template <bool kMasked>
+struct NearPolicy<96, kMasked> : ResidentPolicy<96, 2, 4, 4, 15, 2, false, kMasked> {};
+template <bool kMasked>
 struct NearPolicy<128, kMasked> : ResidentPolicy<128, 2, 4, 4, 15, 2, false, kMasked> {};
 
 template <int kD, bool kMasked>
 struct FarPolicy;
 template <bool kMasked>
 struct FarPolicy<64, kMasked> : ResidentPolicy<64, 2, 4, 4, 22, 1, false, kMasked> {};
+template <bool kMasked>
+struct FarPolicy<96, kMasked> : ResidentPolicy<96, 2, 4, 4, 17, 1, false, kMasked> {};
 template <bool kMasked>
 struct FarPolicy<128, kMasked> : ResidentPolicy<128, 2, 4, 4, 17, 1, false, kMasked> {};
 

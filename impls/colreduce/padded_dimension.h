@@ -13,4 +13,11 @@ void dispatch_padded(std::int64_t D, Function&& function) {
   dispatch<64, 128, 256>(D <= 64 ? 64 : D <= 128 ? 128 : 256, function);
 }
 
+/// The same of kernels whose tiles lie in shared memory in boxes of 64 components, whatever part of the last box
+/// their products take.
+template <class Function>
+void dispatch_boxed(std::int64_t D, Function&& function) {
+  dispatch<64, 96, 128, 256>(D <= 64 ? 64 : D <= 96 ? 96 : D <= 128 ? 128 : 256, function);
+}
+
 }  // namespace attn::colreduce

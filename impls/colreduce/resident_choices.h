@@ -9,36 +9,42 @@
 
 namespace attn::colreduce {
 
+/// Up to this many CTAs that share a head read what every other one tells. With more, each combines some
+/// of the rows and all read the results: a second trip through L2, but traffic that does not grow.
+inline constexpr int kDirectRanks = 8;
+
 /// The CTAs of a launch: `teams` heads at a time, `ranks` CTAs each.
 struct TeamChoice {
   int ranks = 0;  ///< 0: the keys of a head do not fit on the device
   int teams = 0;
-  std::int64_t cost = 0;  ///< rounds of heads times the work of a rank, in half chunks a tile
+  std::int64_t cost = 0;  ///< rounds of heads times tile_cost
 };
 
+/// The time of a tile, in quarters of what one chunk more costs, of CTAs with so many chunks: two chunks' for what
+/// comes with any tile; with many CTAs the exchange's, where that is longer. Of rounds with 3 to 44 ranks and one to
+/// four chunks at N = 768 to 4096 within a tenth (README.md, "one_pass_sm90").
+constexpr std::int64_t tile_cost(std::int64_t chunks, std::int64_t ranks) {
+  constexpr std::int64_t kExchange = 18;
+  return ranks <= kDirectRanks ? 4 * chunks + 8 : std::max(4 * chunks + 7, kExchange);
+}
+
 /// Of all numbers of ranks whose CTAs hold the keys of a head (`most_chunks` each), the one that
-/// minimises rounds of heads times the work of a rank; of equals the fewest.
+/// minimises rounds of heads times the time of a tile; of equals the fewest.
 constexpr TeamChoice choose_team(std::int64_t heads,
                                  std::int64_t chunks,
                                  std::int64_t sm_count,
                                  std::int64_t most_chunks) {
-  // Work of a rank, in half chunks a tile: its chunks, and what a tile costs besides.
-  constexpr std::int64_t kTileCost = 1;
   TeamChoice best;
   for (std::int64_t ranks = (chunks + most_chunks - 1) / most_chunks;
        ranks <= std::min(sm_count, chunks); ++ranks) {
     const std::int64_t teams = std::min(heads, sm_count / ranks);
     const std::int64_t rounds = (heads + teams - 1) / teams;
-    const std::int64_t cost = rounds * (2 * ((chunks + ranks - 1) / ranks) + kTileCost);
+    const std::int64_t cost = rounds * tile_cost((chunks + ranks - 1) / ranks, ranks);
     if (best.ranks != 0 && cost >= best.cost) continue;
     best = {static_cast<int>(ranks), static_cast<int>(teams), cost};
   }
   return best;
 }
-
-/// Up to this many CTAs that share a head read what every other one tells. With more, each combines some
-/// of the rows and all read the results: a second trip through L2, but traffic that does not grow.
-inline constexpr int kDirectRanks = 8;
 
 /// Whether the query in the middle sees less than two thirds of the keys: under a square causal mask, not
 /// under one of few queries and many keys.
@@ -73,7 +79,7 @@ struct SliceChoice {
 /// Of the divisors of `combined` the one that minimises the time, and of equals the largest: few parts
 /// are merged sooner. Parts cost one more launch.
 constexpr SliceChoice choose_slice(const SliceShape& shape) {
-  constexpr std::int64_t kMergeCost = 16;  // in half chunks of one tile, as the rest
+  constexpr std::int64_t kMergeCost = 32;  // as the rest, of one tile
   SliceChoice best;
   std::int64_t best_cost = 0;
   for (std::int64_t slice = shape.combined; slice >= 1; --slice) {

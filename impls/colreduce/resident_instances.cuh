@@ -21,7 +21,7 @@ ResidentKernel resident_kernel_of() {
 template <template <int, bool> class Policy>
 ResidentKernel resident_kernel_for(DType dtype, std::int64_t D, ResidentVariant variant) {
   ResidentKernel kernel;
-  dispatch<64, 128>(D <= 64 ? 64 : 128, [&](auto padded) {
+  dispatch<64, 96, 128>(D <= 64 ? 64 : D <= 96 ? 96 : 128, [&](auto padded) {
     dispatch<0, 1>(variant.masked, [&](auto masked) {
       dispatch<0, 1>(variant.is_max, [&](auto is_max) {
         using P = Policy<padded, masked != 0>;

@@ -27,7 +27,7 @@ template <int kD_,
           bool kStreamKeys_,
           bool kMasked_>
 struct ResidentPolicy {
-  static constexpr int kD = kD_;                      // head dimension, zero-padded
+  static constexpr int kD = kD_;            // head dimension, zero-padded to steps of products
   static constexpr int kPairs = kPairs_;              // of score groups; tiles go round
   static constexpr int kChunks = kChunks_;            // that a CTA owns of a head, at most
   static constexpr int kKeySlots = kKeySlots_;        // chunks of keys in shared memory
@@ -47,7 +47,7 @@ struct ResidentPolicy {
   static constexpr int kOtherRegisters =
       (kPool - kScoreRegisters * kScoreGroups) / kOtherGroups / 8 * 8;
 
-  static constexpr int kBoxes = kD / 64;  // tensor-map boxes a tile or chunk
+  static constexpr int kBoxes = (kD + 63) / 64;  // tensor-map boxes a tile or chunk
   static constexpr int kBoxBytes = 64 * 128;
   static constexpr int kTileBytes = kBoxes * kBoxBytes;  // of queries, and of a chunk of keys
   static constexpr int kWeightBytes = kTileRows * kChunkKeys * 2;
@@ -83,7 +83,7 @@ struct ResidentPolicy {
   };
   static constexpr int kSharedBytes = static_cast<int>(sizeof(Shared));
 
-  static_assert(kD % 64 == 0, "a box holds 64 components");
+  static_assert(kD % 16 == 0, "a step of a product is 16 components wide");
   static_assert(kChunks % kColumnWarps == 0, "column warps have as many chunks each");
   static_assert(kStreamKeys || kKeySlots == kChunks, "resident keys have a slot each");
   static_assert(!kStreamKeys || (kPairs == 1 && kKeySlots % kPair == 0), "a ring for each group");

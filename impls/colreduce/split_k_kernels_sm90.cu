@@ -10,6 +10,8 @@ struct SplitKPolicy;
 template <bool kMasked>
 struct SplitKPolicy<64, kMasked> : ResidentPolicy<64, 1, 4, 12, 13, 1, true, kMasked> {};
 template <bool kMasked>
+struct SplitKPolicy<96, kMasked> : ResidentPolicy<96, 1, 8, 4, 17, 1, true, kMasked> {};
+template <bool kMasked>
 struct SplitKPolicy<128, kMasked> : ResidentPolicy<128, 1, 8, 4, 17, 1, true, kMasked> {};
 
 }  // namespace

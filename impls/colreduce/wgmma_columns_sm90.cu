@@ -7,7 +7,7 @@ namespace attn::colreduce {
 
 WgmmaKernel wgmma_column_kernel(DType dtype, std::int64_t D, bool is_max) {
   WgmmaKernel kernel;
-  dispatch_padded(D, [&](auto padded) {
+  dispatch_boxed(D, [&](auto padded) {
     using Policy = WgmmaColumnPolicy<padded>;
     kernel = is_max ? wgmma_kernel<Policy, WgmmaColumnPass<true>>(dtype)
                     : wgmma_kernel<Policy, WgmmaColumnPass<false>>(dtype);

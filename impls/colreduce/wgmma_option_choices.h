@@ -25,6 +25,7 @@ struct HeadSpanShape {
   std::int64_t sharing = 1;    ///< query heads a key head
   std::int64_t combined = 1;   ///< query heads an output head
   std::int64_t queries = 1;    ///< of a head
+  std::int64_t typical = 1;    ///< queries that a key in the middle sees: fewer under a diagonal
   int stream_rows = 128;       ///< of a streamed tile
   bool packs = true;           ///< a streamed tile may hold several heads
   std::int64_t limit = 1;      ///< most parts of an output head that scratch memory holds
@@ -34,7 +35,8 @@ struct HeadSpanShape {
 /// Query heads that one CTA reduces one after another: a divisor of `sharing` or a multiple of it,
 /// and a divisor of `combined` unless that is 1. Of an output head there are combined / span parts,
 /// which are merged where there are several. Minimises the time in units of streamed tiles, as
-/// choose_key_splits does; of equals the largest, which loads keys least often.
+/// choose_key_splits does; of equals the largest, which loads keys least often. Under a diagonal CTAs take long and
+/// short items in turn (index_of_round), so that the longest one or their average decides.
 constexpr std::int64_t choose_head_span(const HeadSpanShape& shape) {
   constexpr std::int64_t kItemTiles = 1;   // of a stationary tile: its products start from empty
   constexpr std::int64_t kMergeTiles = 2;  // one more launch
@@ -46,9 +48,18 @@ constexpr std::int64_t choose_head_span(const HeadSpanShape& shape) {
     const std::int64_t tiles =
         (heads + packed - 1) / packed * ((shape.queries + pack_rows - 1) / pack_rows);
     const std::int64_t chains = shape.key_tiles * (shape.H / span);
-    const std::int64_t rounds = (chains + shape.sm_count - 1) / shape.sm_count;
+    const std::int64_t links = span / heads;
+    const std::int64_t longest = links * (tiles + kItemTiles);
+    const auto shared_out = [&](std::int64_t work) {
+      return (work + shape.sm_count - 1) / shape.sm_count;
+    };
+    std::int64_t time = shared_out(chains) * longest;
+    if (shape.typical < shape.queries) {
+      const std::int64_t average = links * (tiles * shape.typical / shape.queries + kItemTiles);
+      time = std::max(longest, shared_out(chains * average));
+    }
     const bool merges = shape.combined > span;
-    return rounds * (span / heads) * (tiles + kItemTiles) + (merges ? kMergeTiles : 0);
+    return time + (merges ? kMergeTiles : 0);
   };
   const std::int64_t most = shape.combined == 1 ? shape.sharing : shape.combined;
   std::int64_t best = most;

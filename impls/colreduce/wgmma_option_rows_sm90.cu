@@ -8,7 +8,7 @@ namespace attn::colreduce {
 
 WgmmaKernel wgmma_option_row_kernel(DType dtype, std::int64_t D) {
   WgmmaKernel kernel;
-  dispatch_padded(D, [&](auto padded) {
+  dispatch_boxed(D, [&](auto padded) {
     kernel = wgmma_kernel<WgmmaRowPolicy<padded>, WgmmaRowPass<WgmmaOptionItems>>(dtype);
   });
   return kernel;

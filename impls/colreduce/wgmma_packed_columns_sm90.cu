@@ -7,7 +7,7 @@ namespace attn::colreduce {
 
 WgmmaKernel wgmma_packed_column_kernel(DType dtype, std::int64_t D, bool is_max) {
   WgmmaKernel kernel;
-  dispatch_padded(D, [&](auto padded) {
+  dispatch_boxed(D, [&](auto padded) {
     using Policy = WgmmaTilePolicy<padded>;
     static_assert(Policy::kChunks == 1, "a chunk is a whole tile");
     kernel = is_max ? wgmma_kernel<Policy, WgmmaPackedColumnPass<true>>(dtype)

@@ -39,10 +39,21 @@ __device__ constexpr int score_column(int i) { return i / 4 * 8 + i % 2; }
 
 /// The soft cap: dot products become scores in base 2.
 template <int kScores>
-__device__ void cap_scores(const WgmmaOptionArguments& args, float (&scores)[kScores]) {
-  if (args.cap_log2 == 0) return;
+__device__ void cap_scores(const SoftCap& cap, float (&scores)[kScores]) {
+  if (!cap.exists()) return;
+  std::uint32_t bits = 0;
 #pragma unroll
-  for (int i = 0; i < kScores; ++i) scores[i] = args.cap_log2 * tanhf(scores[i] * args.cap_scale);
+  for (float& score : scores) {
+    score *= cap.scale;
+    bits |= __float_as_uint(score);
+  }
+  if (__any_sync(0xffffffffu, !SoftCap::are_small(bits))) {
+#pragma unroll
+    for (float& score : scores) score = cap.any(score);
+  } else {
+#pragma unroll
+    for (float& score : scores) score = cap.small(score);
+  }
 }
 
 /// Where a warp is in the ring of streamed tiles.
@@ -231,7 +242,7 @@ struct WgmmaWarp {
     const typename Pass::Items::Arguments& args = loader.args;
     const float* lse =
         reinterpret_cast<const float*>(shared_bytes + Layout::kLse + lse_lane[0]) + lse_index;
-    if constexpr (Pass::Items::kOptions) cap_scores(args, scores);
+    if constexpr (Pass::Items::kOptions) cap_scores(args.cap, scores);
     if constexpr (Pass::kPacked) {
       const int first = Pass::Items::row_at(args, item, item.first_row, warp * 16);
       pass.take_heads(args, item, scores, lse, first + lane / 4, lane, own_total());

@@ -51,6 +51,13 @@ inline std::int64_t tiles_of(const WgmmaSequences& sequences,
   return tiles * batches;
 }
 
+/// Queries that the key in the middle of a sequence sees; all, where sequences differ or a window keeps items alike.
+inline std::int64_t typical_queries(const WgmmaSequences& sequences) {
+  if (sequences.list.size() != 1 || window_cuts(sequences)) return sequences.queries;
+  const AttentionMask& mask = sequences.list.front().mask;
+  return mask.query_end(mask.N / 2) - mask.query_begin(mask.N / 2);
+}
+
 inline WgmmaPlan wgmma_plan(const ColReduce::Problem& problem, const DeviceInfo& device) {
   WgmmaPlan plan;
   plan.sequences = sequences_of(problem);
@@ -97,6 +104,7 @@ inline WgmmaPlan wgmma_plan(const ColReduce::Problem& problem, const DeviceInfo&
                                   .sharing = plan.sharing,
                                   .combined = plan.combined,
                                   .queries = sequences.queries,
+                                  .typical = typical_queries(sequences),
                                   .stream_rows = stream_rows,
                                   .packs = packs,
                                   .limit = std::max<std::int64_t>(spare / (4 * outputs), 1),

@@ -16,6 +16,8 @@ struct WgmmaTilePolicy;
 template <>
 struct WgmmaTilePolicy<64> : WgmmaPolicy<64, wgmma_stream_rows(64), 8, 128, 1, 1, true> {};
 template <>
+struct WgmmaTilePolicy<96> : WgmmaPolicy<96, wgmma_stream_rows(96), 4, 128, 1, 1, true> {};
+template <>
 struct WgmmaTilePolicy<128> : WgmmaPolicy<128, wgmma_stream_rows(128), 4, 128, 1, 1, true> {};
 template <>
 struct WgmmaTilePolicy<256> : WgmmaPolicy<256, wgmma_stream_rows(256), 3, 64, 1, 1, true> {};
@@ -29,6 +31,8 @@ struct WgmmaRowPolicy<64> : WgmmaPolicy<64, wgmma_stream_rows(64), 8, 64, 2, 1, 
 
 template <int kD>
 struct WgmmaColumnPolicy : WgmmaRowPolicy<kD> {};
+template <>
+struct WgmmaColumnPolicy<96> : WgmmaPolicy<96, wgmma_stream_rows(96), 4, 64, 2, 1, true> {};
 template <>
 struct WgmmaColumnPolicy<128> : WgmmaPolicy<128, wgmma_stream_rows(128), 4, 64, 2, 1, true> {};
 

@@ -7,7 +7,7 @@ namespace attn::colreduce {
 
 WgmmaKernel wgmma_row_kernel(DType dtype, std::int64_t D) {
   WgmmaKernel kernel;
-  dispatch_padded(D, [&](auto padded) {
+  dispatch_boxed(D, [&](auto padded) {
     kernel = wgmma_kernel<WgmmaRowPolicy<padded>, WgmmaRowPass<>>(dtype);
   });
   return kernel;

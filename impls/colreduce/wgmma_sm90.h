@@ -9,6 +9,7 @@
 
 #include "harness/core/backend.h"
 #include "impls/colreduce/mma_sm80.h"
+#include "impls/colreduce/soft_cap.h"
 #include "impls/colreduce/wgmma_choices.h"
 #include "impls/colreduce/wgmma_items.h"
 #include "impls/common/tensor_map.h"
@@ -45,8 +46,7 @@ struct WgmmaArguments {
 /// and items.
 struct WgmmaOptionArguments : WgmmaArguments {
   WgmmaNumbers numbers;
-  float cap_log2 = 0;   ///< soft cap of the scores, in base 2; 0: none. Then scale_log2 is 1
-  float cap_scale = 0;  ///< what tanh takes of a dot product
+  SoftCap cap;  ///< of the scores, in base 2: where there is one, scale_log2 is 1
   // Column pass only.
   std::int64_t out_pitch = 0;  ///< columns of an output head
   bool max_over_heads = false;

@@ -23,7 +23,7 @@ template <int kD_,
           int kRun_,
           bool kOrdered_>
 struct WgmmaPolicy {
-  static constexpr int kD = kD_;  // head dimension, zero-padded
+  static constexpr int kD = kD_;  // head dimension, zero-padded to steps of products
   static constexpr int kStreamRows = kStreamRows_;
   static constexpr int kStages = kStages_;
   static constexpr int kChunk = kChunk_;
@@ -34,13 +34,14 @@ struct WgmmaPolicy {
   static constexpr int kRows = kWgmmaRows;
   static constexpr int kWarps = kRows / 16;
   static constexpr int kThreads = 32 * kWarps;
-  static constexpr int kBoxes = kD / kBoxColumns;
+  static constexpr int kBoxes = (kD + kBoxColumns - 1) / kBoxColumns;
+  static constexpr int kRowBytes = kBoxes * kBoxColumns * 2;
   static constexpr int kSteps = kD / 16;  // of a product
   static constexpr int kChunks = kStreamRows / kChunk;
   // One more than stages: a tile's lse is still read when its stage has been given back.
   static constexpr int kLseSlots = kStages + 1;
 
-  static_assert(kD % kBoxColumns == 0, "boxes are 128 bytes wide");
+  static_assert(kD % 16 == 0, "a step is 16 components wide");
   static_assert(kRows <= 256 && kStreamRows <= 256, "a box has at most 256 rows");
   static_assert(kStreamRows % kChunk == 0 && kChunk % 64 == 0, "chunks tile a streamed tile");
   static_assert(kStages > kRun, "a run's tiles land without one of them being given back");
@@ -79,8 +80,8 @@ struct WgmmaControl {
 /// Byte offsets in dynamic shared memory.
 template <class Policy, class Pass>
 struct WgmmaLayout {
-  static constexpr int kStationaryBytes = Policy::kRows * Policy::kD * 2;
-  static constexpr int kTileBytes = Policy::kStreamRows * Policy::kD * 2;
+  static constexpr int kStationaryBytes = Policy::kRows * Policy::kRowBytes;
+  static constexpr int kTileBytes = Policy::kStreamRows * Policy::kRowBytes;
   static constexpr int kLseBytes =
       Pass::kReadsLse ? Policy::kStreamRows * static_cast<int>(sizeof(float)) : 0;
   static constexpr int kRing = kStationaryBytes;
