@@ -21,8 +21,8 @@ struct TeamChoice {
 };
 
 /// The time of a tile, in quarters of what one chunk more costs, of CTAs with so many chunks: two chunks' for what
-/// comes with any tile; with many CTAs the exchange's, where that is longer. Of rounds with 3 to 44 ranks and one to
-/// four chunks at N = 768 to 4096 within a tenth (README.md, "one_pass_sm90").
+/// comes with any tile; with many CTAs the exchange's, where that is longer. Fitted to run 20261130T044302Z, an
+/// experiment with teams of 3 to 44 CTAs at N = 768 to 4096.
 constexpr std::int64_t tile_cost(std::int64_t chunks, std::int64_t ranks) {
   constexpr std::int64_t kExchange = 18;
   return ranks <= kDirectRanks ? 4 * chunks + 8 : std::max(4 * chunks + 7, kExchange);

@@ -5,6 +5,7 @@
 #include <cuda_fp16.h>
 
 #include "harness/core/dispatch.h"
+#include "impls/colreduce/padded_dimension.h"
 #include "impls/colreduce/resident_kernel.cuh"
 
 namespace attn::colreduce {
@@ -21,7 +22,7 @@ ResidentKernel resident_kernel_of() {
 template <template <int, bool> class Policy>
 ResidentKernel resident_kernel_for(DType dtype, std::int64_t D, ResidentVariant variant) {
   ResidentKernel kernel;
-  dispatch<64, 96, 128>(D <= 64 ? 64 : D <= 96 ? 96 : 128, [&](auto padded) {
+  dispatch<64, 96, 128>(boxed_dimension(D), [&](auto padded) {
     dispatch<0, 1>(variant.masked, [&](auto masked) {
       dispatch<0, 1>(variant.is_max, [&](auto is_max) {
         using P = Policy<padded, masked != 0>;

@@ -27,10 +27,10 @@ template <int kD_,
           bool kStreamKeys_,
           bool kMasked_>
 struct ResidentPolicy {
-  static constexpr int kD = kD_;            // head dimension, zero-padded to steps of products
-  static constexpr int kPairs = kPairs_;              // of score groups; tiles go round
-  static constexpr int kChunks = kChunks_;            // that a CTA owns of a head, at most
-  static constexpr int kKeySlots = kKeySlots_;        // chunks of keys in shared memory
+  static constexpr int kD = kD_;                // head dimension, zero-padded to steps of products
+  static constexpr int kPairs = kPairs_;        // of score groups; tiles go round
+  static constexpr int kChunks = kChunks_;      // that a CTA owns of a head, at most
+  static constexpr int kKeySlots = kKeySlots_;  // chunks of keys in shared memory
   static constexpr int kWeightSlots = kWeightSlots_;  // chunks of weights in shared memory
   static constexpr int kQuerySlots = kQuerySlots_;    // tiles of queries in shared memory
   static constexpr int kScoreGroups = kPair * kPairs;

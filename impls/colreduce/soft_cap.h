@@ -19,8 +19,8 @@ struct SoftCap {
   /// Arguments x are held as 4 x: whose bit 30 is set where |x| >= 1/2, and in inf and NaN.
   static constexpr int kTimes = 4;
 
-  float cap = 0;    ///< 0: none, and scores stay as they are
-  float scale = 0;  ///< of dot products: to kTimes x
+  float cap = 0;                             ///< 0: none, and scores stay as they are
+  float scale = 0;                           ///< of dot products: to kTimes x
   std::array<float, kTerms.size()> terms{};  ///< of cap * tanh(x), in powers of kTimes x
 
   static constexpr SoftCap of(double cap, double scale) {

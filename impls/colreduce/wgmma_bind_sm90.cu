@@ -25,8 +25,7 @@ WgmmaOptionArguments arguments_of(const Problem& problem,
   arguments.lse_pitch = static_cast<std::uint32_t>(plan.sequences.lse_pitch);
   arguments.scale_log2 = static_cast<float>(problem.scale_value() * kLog2E);
   if (problem.softcap > 0) {
-    arguments.cap =
-        SoftCap::of(problem.softcap * kLog2E, problem.scale_value() / problem.softcap);
+    arguments.cap = SoftCap::of(problem.softcap * kLog2E, problem.scale_value() / problem.softcap);
     arguments.scale_log2 = 1;
   }
   return arguments;

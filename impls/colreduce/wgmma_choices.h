@@ -13,7 +13,7 @@ namespace attn::colreduce {
 /// Rows of a stationary tile: 64 for each of four warpgroups.
 inline constexpr int kWgmmaRows = 256;
 
-/// Rows of a streamed tile for D components, zero-padded to 64, 128 or 256. At D = 256 tiles of 128
+/// Rows of a streamed tile for D components, zero-padded to 64, 96, 128 or 256. At D = 256 tiles of 128
 /// rows and the stationary tile leave room for one stage only.
 constexpr int wgmma_stream_rows(std::int64_t D) { return D <= 128 ? 128 : 64; }
 
