@@ -22,8 +22,8 @@ struct WgmmaTilePolicy<128> : WgmmaPolicy<128, wgmma_stream_rows(128), 4, 128, 1
 template <>
 struct WgmmaTilePolicy<256> : WgmmaPolicy<256, wgmma_stream_rows(256), 3, 64, 1, 1, true> {};
 
-// Two accumulators of half a tile are faster, but in rows at D = 128 (README.md, "wgmma_sm90"); at D = 256
-// there are no registers for them.
+// Two accumulators of half a tile are faster, but in rows at D = 128 (README.md, "wgmma_sm90"; at D = 96 nobody
+// has measured rows with two); at D = 256 there are no registers for them.
 template <int kD>
 struct WgmmaRowPolicy : WgmmaTilePolicy<kD> {};
 template <>
