@@ -257,8 +257,8 @@ TEST_P(ResidentProgress, WhateverTheWorkspaceHolds) {
   expect_first(lane);
 }
 
-/// On 132 SMs: several CTAs a head; more CTAs than tell each other directly; heads in several
-/// rounds, some of whose tiles not all CTAs take part in.
+/// On 132 SMs: several CTAs a head; more CTAs than tell each other directly, which add up; heads in several
+/// rounds, in some of whose tiles not all CTAs see a key.
 std::vector<Case> cases() {
   return {
       {"one_pass_sm90", {.B = 2, .H = 8, .M = 200, .N = 1000, .D = 128, .mask = Mask::kCausal}},

@@ -236,36 +236,43 @@ TEST_F(Warps, SharedCountGivesEachThreadANumberOfItsOwnAndWraps) {
   for (std::uint32_t i = 0; i <= 128; ++i) EXPECT_EQ(got[i], i < 78 ? i : i + 72);
 }
 
-// CTA 0 writes `data` late and then a flag; CTA 1 polls the flag for a while and reads `data`. The
-// answer goes the other way through relaxed accesses.
-__global__ void flags_kernel(std::uint64_t* flags,  // [2], zeros
-                             std::uint64_t* data,
-                             std::uint64_t* seen) {  // [2]
-  const auto poll = [](const auto& load) {
-    std::uint64_t value = 0;
-    const std::int64_t start = clock64();
-    while ((value = load()) == 0 && clock64() - start < (std::int64_t{1} << 31)) {
-    }
-    return value;
-  };
+// CTA 0 writes `data` late and then a flag; CTA 1 polls the flag for a while and reads `data`.
+__global__ void flags_kernel(std::uint64_t* flag, std::uint64_t* data, std::uint64_t* seen) {
   if (blockIdx.x == 0) {
     dawdle();
     *data = 42;
-    store_release(&flags[0], std::uint64_t{1} << 40);
-    seen[0] = poll([&] { return load_relaxed(&flags[1]); });
-  } else if (poll([&] { return load_acquire(&flags[0]); }) == std::uint64_t{1} << 40) {
-    seen[1] = *data;
-    store_relaxed(&flags[1], std::uint64_t{3} << 33 | 5);
+    fence_gpu();
+    store_relaxed(flag, std::uint64_t{3} << 33 | 5);
+    return;
   }
+  const std::int64_t start = clock64();
+  while ((seen[0] = load_relaxed(flag)) == 0 && clock64() - start < (std::int64_t{1} << 31)) {
+  }
+  fence_gpu();
+  seen[1] = *data;
 }
 
-TEST_F(Warps, FlagsInGlobalMemoryReleaseWhatWasWrittenBefore) {
-  const DeviceVector<std::uint64_t> flags(std::vector<std::uint64_t>(2));
+TEST_F(Warps, AFenceMakesWhatWasWrittenBeforeAFlagVisible) {
+  const DeviceVector<std::uint64_t> flag(std::vector<std::uint64_t>(1));
   const DeviceVector<std::uint64_t> data(std::vector<std::uint64_t>(1));
   const DeviceVector<std::uint64_t> seen(std::vector<std::uint64_t>(2));
-  flags_kernel<<<2, 1>>>(flags.get(), data.get(), seen.get());
+  flags_kernel<<<2, 1>>>(flag.get(), data.get(), seen.get());
   CUDA_CHECK_LAUNCH();
   EXPECT_EQ(seen.host(), (std::vector<std::uint64_t>{std::uint64_t{3} << 33 | 5, 42}));
+}
+
+constexpr unsigned kAddingCtas = 100;
+__global__ void add_kernel(std::uint64_t* totals) {  // [32], zeros
+  add_relaxed(totals + threadIdx.x, (std::uint64_t{1} << 40) + blockIdx.x * threadIdx.x);
+}
+
+TEST_F(Warps, SumsInGlobalMemoryAreThoseOfAllCtas) {
+  const DeviceVector<std::uint64_t> totals(std::vector<std::uint64_t>(32));
+  add_kernel<<<kAddingCtas, 32>>>(totals.get());
+  CUDA_CHECK_LAUNCH();
+  const std::vector<std::uint64_t> got = totals.host();
+  for (std::uint64_t i = 0; i < 32; ++i)
+    EXPECT_EQ(got[i], (std::uint64_t{kAddingCtas} << 40) + i * kAddingCtas * (kAddingCtas - 1) / 2);
 }
 
 // CTA 1 stores pairs of numbers late; CTA 0 polls each pair until both are there.

@@ -38,7 +38,7 @@ class ColumnWarp {
     }
     RingCursor tiles;
     RingCursor weights;
-    for (Cursor cursor(team_); !cursor.ended(team_);) {
+    for (TileCursor cursor(team_); !cursor.ended(team_);) {
       const int active = active_chunks<Policy>(team_, cursor.tile);
       // From an exchange warp: the tile's factors; its weights are older.
       wait_together(shared_.factor_full[tiles.slot], tiles.phase);
@@ -60,7 +60,6 @@ class ColumnWarp {
   }
 
  private:
-  using Cursor = TileCursor<Policy::kMasked>;
   static constexpr int kOwnChunks = Policy::kChunks / kColumnWarps;  // of a warp
   static constexpr int kSteps = kTileRows / 16;
 
@@ -74,7 +73,7 @@ class ColumnWarp {
         for (int c = 0; c < 2; ++c) columns_[own][i][c] = 0;
   }
 
-  __device__ void finish_head(const Cursor& cursor) {
+  __device__ void finish_head(const TileCursor& cursor) {
     constexpr int kSlots = Policy::kPoisonSlots;
     poison_end_ = max(poison_end_, shared_.poison_end[cursor.round % kSlots]);
     const TeamHeads heads = heads_of(args_, team_);
@@ -83,10 +82,6 @@ class ColumnWarp {
       clear();
     }
     if (warp_ != 0 || lane_ != 0) return;
-    // All tiles of this head have their factors: its packets have been read.
-    if (cursor.uneven)
-      sm90::store_release(args_.done + team_.team * args_.ranks + team_.tiles.rank,
-                          static_cast<std::uint64_t>(cursor.round) + 1);
     // Last read half a ring of heads ago, next used half a ring from now.
     shared_.poison_end[(cursor.round + kSlots / 2) % kSlots] = 0;
   }

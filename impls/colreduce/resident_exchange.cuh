@@ -1,13 +1,14 @@
-// How the CTAs of a team learn the normaliser of a row of which each holds some keys: packets of 8
-// bytes in global memory, {log2 of a sum, number of the tile}, which readers poll.
+// How the CTAs of a team learn the normaliser of a row of which each holds some keys: through words of
+// 8 bytes in global memory, which readers poll.
 //
-// A packet is valid when it carries its tile's number, which no other tile of the launch has, and
-// packets start at zero: neither order nor fences nor flags are needed. The slots are a ring. A
-// rank is at most kMostTileSlots tiles ahead of its own column warps, which have then seen the
-// packets of all ranks: hence no rank still reads a slot that is 2 kMostTileSlots + 1 tiles old.
-// That holds as long as the same ranks take part. Where a mask keeps late keys' ranks from the
-// first tiles of a head, heads take the two halves of the ring in turn, and a rank begins a head
-// only when all have finished the last but one.
+// Few CTAs tell each other packets {log2 of a sum, number of the tile}. A packet is valid when it
+// carries its tile's number, which no other tile of the launch has, and packets start at zero: neither
+// order nor fences nor flags are needed. Many CTAs add fixed-point numbers up (RowTotals) and, where
+// these would not be exact enough, have some of them combine everybody's packets into results.
+//
+// The slots are a ring. A rank is at most kMostTileSlots tiles ahead of its own column warps, which
+// have then seen what all ranks told: hence no rank still reads a slot that is 2 kMostTileSlots + 1
+// tiles old.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -52,19 +53,52 @@ __device__ inline std::uint64_t* results_of(const ResidentArguments& args,
   return args.results + (team.team * kPacketSlots + slot) * kTileRows;
 }
 
-/// Waits until every rank that has tiles at all has finished `heads` heads. A whole warp calls it.
-__device__ inline void wait_for_heads(const ResidentArguments& args,
-                                      const Team& team,
-                                      int heads,
-                                      int lane) {
-  const int ranks = team.tiles.participants(team.visible.most);
-  for (int rank = lane; rank < ranks; rank += 32) {
-    while (sm90::load_acquire(args.done + team.team * args.ranks + rank) <
-           static_cast<std::uint64_t>(heads)) {
-    }
-  }
-  __syncwarp();
+__device__ inline std::uint64_t* totals_of(const ResidentArguments& args,
+                                           const Team& team,
+                                           int slot) {
+  return args.totals + (team.team * kPacketSlots + slot) * kTileRows;
 }
+
+/// Of rows 2 lane and 2 lane + 1: a sum of 2^x, as a multiple of 2^origin.
+struct RowSums {
+  float origin[2];
+  float sum[2];
+};
+
+/// A row's sum over all ranks as one integer to which each rank adds its part, in fixed point, and a one
+/// above it that counts the ranks. Integers add up to the same in any order. All ranks derive the position of
+/// the point from the same row sums of an earlier tile, and read the same totals: they agree on whether
+/// a tile's totals are in range, in which roundings of all ranks together are below 2^-15 of a sum.
+struct RowTotals {
+  static constexpr int kCountBit = 56;
+  static constexpr int kPoint = 40;    // bits below the point: 2^expected is this power of two
+  static constexpr int kLeastBit = 22;
+  static constexpr int kMostBit = 48;  // 2^8 parts of less than that do not reach the count
+  /// Sums in this many binades below the largest are expected to be in range.
+  static constexpr float kRange = kPoint - kLeastBit - 1;
+
+  /// A rank's part; what is out of range, or NaN, puts the total out of range.
+  __device__ static std::uint64_t part(float sum, float origin, float expected) {
+    const float scaled = sum * exp2_approx(origin - expected + kPoint);
+    const bool fits = scaled < static_cast<float>(std::uint64_t{1} << kMostBit);
+    const std::uint64_t value = fits ? __float2ull_rn(scaled) : std::uint64_t{1} << kMostBit;
+    return value + (std::uint64_t{1} << kCountBit);
+  }
+  __device__ static bool complete(std::uint64_t total, int ranks) {
+    return static_cast<int>(total >> kCountBit) == ranks;
+  }
+  __device__ static std::uint64_t value(std::uint64_t total) {
+    return total & ((std::uint64_t{1} << kCountBit) - 1);
+  }
+  __device__ static bool in_range(std::uint64_t total) {
+    const std::uint64_t sum = value(total);
+    return sum >> kLeastBit != 0 && sum >> kMostBit == 0;
+  }
+  /// As a multiple of 2^expected.
+  __device__ static float sum(std::uint64_t total) {
+    return __ull2float_rn(value(total)) * (1.0f / static_cast<float>(std::uint64_t{1} << kPoint));
+  }
+};
 
 /// The exchange warps of the row-resident kernel take tiles in turn: tell the team this rank's part
 /// of each row's normaliser, learn the whole, give the column warps the rows' factors.
@@ -76,48 +110,45 @@ class ExchangeWarp {
                           const Team& team,
                           int warp,
                           int lane)
-      : args_(args), shared_(shared), team_(team), warp_(warp), lane_(lane) {}
+      : args_(args),
+        shared_(shared),
+        team_(team),
+        warp_(warp),
+        lane_(lane),
+        expected_(ceilf(log2_approx(static_cast<float>(args.mask.N)))) {}
 
   __device__ void run() {
     if (team_.first_tile == team_.row_tiles) return;
-    int admitted = 1;  // heads up to this one may be begun: the ring's halves start empty
-    Cursor cursor(team_);
+    TileCursor cursor(team_);
     cursor.advance(team_, warp_);
     RingCursor slots;
     slots.template advance<Policy::kTileSlots>(warp_);
 #pragma unroll 1
     while (!cursor.ended(team_)) {
-      // Before a rank begins a head in a half of the ring, all must be done with the last one there.
-      if (cursor.uneven && cursor.round > admitted) {
-        wait_for_heads(args_, team_, cursor.round - 1, lane_);
-        admitted = cursor.round;
-      }
       // From a pair of score groups: weights, references and sums.
       wait_together(shared_.tile_full[slots.slot], slots.phase);
       float references[kPair][2];
-      publish(cursor, slots.slot, references);
-      const int ranks = active_ranks<Policy>(team_, cursor.tile);
+      const RowSums own = own_sums(slots.slot, references);
       RowSums sums;
-      if (ranks <= kDirectRanks) {
-        sums = poll_packets(cursor, ranks);
+      if (team_.members <= kDirectRanks) {
+        publish(own, cursor);
+        sums = poll_packets(cursor);
       } else {
-        combine_rows(cursor, ranks);
-        sums = poll_results(cursor);
+        if (!expects() || !add_up(own, cursor, sums)) {
+          publish(own, cursor);
+          combine_rows(cursor);
+          sums = poll_results(cursor);
+        }
+        expect(sums);
       }
       put_factors(sums, cursor, slots.slot, references);
+      if (team_.tiles.rank == 0 && team_.members > kDirectRanks) clear_totals(cursor);
       slots.template advance<Policy::kTileSlots>(kExchangeWarps);
       cursor.advance(team_, kExchangeWarps);
     }
   }
 
  private:
-  using Cursor = TileCursor<Policy::kMasked>;
-
-  /// Of rows 2 lane and 2 lane + 1: a sum of 2^x, relative to 2^max.
-  struct RowSums {
-    float max[2];
-    float sum[2];
-  };
 
   /// Where exponents of what is below `max` are measured from.
   __device__ static float origin(float max) { return max == -INFINITY ? 0.0f : max; }
@@ -126,8 +157,8 @@ class ExchangeWarp {
   /// barrier of the warp go through slow code for lanes apart.
   __device__ static bool all_lanes(bool condition) { return __all_sync(0xffffffffu, condition); }
 
-  /// This rank's part of the normalisers, as log2; hands the rows' references on.
-  __device__ void publish(const Cursor& cursor, int slot, float (&references)[kPair][2]) {
+  /// This rank's part of the normalisers; hands the rows' references on.
+  __device__ RowSums own_sums(int slot, float (&references)[kPair][2]) const {
     float sums[kPair][2];
 #pragma unroll
     for (int half = 0; half < kPair; ++half) {
@@ -138,21 +169,78 @@ class ExchangeWarp {
       sums[half][0] = pair.x;
       sums[half][1] = pair.y;
     }
-    std::uint64_t packets[2];
+    RowSums own;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const float from = origin(fmaxf(references[0][r], references[1][r]));
-      const float whole = sums[0][r] * exp2_approx(references[0][r] - from) +
-                          sums[1][r] * exp2_approx(references[1][r] - from);
-      // The logarithm of 0 is -inf.
-      packets[r] = make_packet(from + log2_approx(whole), cursor.number);
+      own.origin[r] = origin(fmaxf(references[0][r], references[1][r]));
+      own.sum[r] = sums[0][r] * exp2_approx(references[0][r] - own.origin[r]) +
+                   sums[1][r] * exp2_approx(references[1][r] - own.origin[r]);
     }
+    return own;
+  }
+
+  /// The same to the team, as log2.
+  __device__ void publish(const RowSums& own, const TileCursor& cursor) {
+    std::uint64_t packets[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r)  // The logarithm of 0 is -inf.
+      packets[r] = make_packet(own.origin[r] + log2_approx(own.sum[r]), cursor.number);
     sm90::store_relaxed(packets_of(args_, team_, team_.tiles.rank, cursor.packet_slot) + 2 * lane_,
                         packets);
   }
 
+  /// Whether the last tile's sums let this one's totals be in range.
+  __device__ bool expects() const { return expected_ == expected_; }
+
+  /// Of this warp's next tile: the largest sum that this one has, unless sums differ too much.
+  __device__ void expect(const RowSums& sums) {
+    float log[2];
+#pragma unroll
+    for (int r = 0; r < 2; ++r) log[r] = sums.origin[r] + log2_approx(sums.sum[r]);
+    const float largest = ceilf(warp_max(fmaxf(log[0], log[1])));
+    const float least = largest - RowTotals::kRange;  // NaN for infinite ones
+    expected_ = all_lanes(log[0] > least && log[1] > least) ? largest : NAN;
+  }
+
+  /// The whole from one trip: adds this rank's part and waits for the others'. Whether the totals are in range.
+  /// Rows 2 lane lie in the first half of a slot, the others in the second.
+  __device__ bool add_up(const RowSums& own, const TileCursor& cursor, RowSums& sums) {
+    std::uint64_t* totals = totals_of(args_, team_, cursor.packet_slot) + lane_;
+#pragma unroll
+    for (int r = 0; r < 2; ++r)
+      sm90::add_relaxed(totals + 32 * r, RowTotals::part(own.sum[r], own.origin[r], expected_));
+    std::uint64_t total[2];
+    do {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) total[r] = sm90::load_relaxed(totals + 32 * r);
+    } while (!all_lanes(RowTotals::complete(total[0], team_.members) &&
+                        RowTotals::complete(total[1], team_.members)));
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      sums.origin[r] = expected_;
+      sums.sum[r] = RowTotals::sum(total[r]);
+    }
+    return all_lanes(RowTotals::in_range(total[0]) && RowTotals::in_range(total[1]));
+  }
+
+  /// Rank 0 readies the slot of half a ring of tiles on. All have told of this tile, and read what was in
+  /// that slot: it is farther back than they may be. Nobody adds to it before having seen what this warp tells of
+  /// its next tile, behind the fence: as many tiles lie between as a rank may be ahead.
+  __device__ void clear_totals(const TileCursor& cursor) {
+    constexpr int kAhead = kPacketSlots / 2;
+    static_assert(Policy::kMostTileSlots + kExchangeWarps <= kAhead);
+    const int slot = cursor.packet_slot < kPacketSlots - kAhead
+                         ? cursor.packet_slot + kAhead
+                         : cursor.packet_slot + kAhead - kPacketSlots;
+    const std::uint64_t zeros[2] = {0, 0};
+    sm90::store_relaxed(totals_of(args_, team_, slot) + 2 * lane_, zeros);
+    sm90::fence_gpu();
+    __syncwarp();
+  }
+
   /// The whole from the packets of all ranks.
-  __device__ RowSums poll_packets(const Cursor& cursor, int ranks) {
+  __device__ RowSums poll_packets(const TileCursor& cursor) {
+    const int ranks = team_.members;
     constexpr int kBatch = 4;
     RowSums rows{{-INFINITY, -INFINITY}, {0, 0}};
 #pragma unroll 1
@@ -178,12 +266,12 @@ class ExchangeWarp {
       } while (!all_lanes(complete));
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
-        float largest = rows.max[r];
+        float largest = rows.origin[r];
 #pragma unroll
         for (int i = 0; i < kBatch; ++i) largest = fmaxf(largest, packet_value(packet[i][r]));
         const float from = origin(largest);
-        rows.sum[r] *= exp2_approx(rows.max[r] - from);
-        rows.max[r] = largest;
+        rows.sum[r] *= exp2_approx(rows.origin[r] - from);
+        rows.origin[r] = largest;
 #pragma unroll
         for (int i = 0; i < kBatch; ++i)
           rows.sum[r] += exp2_approx(packet_value(packet[i][r]) - from);
@@ -193,7 +281,7 @@ class ExchangeWarp {
   }
 
   /// The same from the team's results.
-  __device__ RowSums poll_results(const Cursor& cursor) {
+  __device__ RowSums poll_results(const TileCursor& cursor) {
     const std::uint64_t* results = results_of(args_, team_, cursor.packet_slot) + 2 * lane_;
     std::uint64_t packet[2];
     do {
@@ -203,15 +291,16 @@ class ExchangeWarp {
     RowSums rows;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      rows.max[r] = packet_value(packet[r]);
-      rows.sum[r] = rows.max[r] == -INFINITY ? 0 : 1;
+      rows.origin[r] = packet_value(packet[r]);
+      rows.sum[r] = rows.origin[r] == -INFINITY ? 0 : 1;
     }
     return rows;
   }
 
   /// Combines the rows that this rank answers for and publishes them as results: one row by 32
   /// lanes, two by 16 each, up to four by 8 each or up to eight by 4 each.
-  __device__ void combine_rows(const Cursor& cursor, int ranks) {
+  __device__ void combine_rows(const TileCursor& cursor) {
+    const int ranks = team_.members;
     const int rows = (kTileRows + ranks - 1) / ranks;
     const int begin = team_.tiles.rank * rows;
     const int end = min(begin + rows, kTileRows);
@@ -231,7 +320,7 @@ class ExchangeWarp {
 
   /// The same with kLanes lanes a row, which read kPackets packets each.
   template <int kLanes, int kPackets>
-  __device__ __forceinline__ void combine_with(const Cursor& cursor,
+  __device__ __forceinline__ void combine_with(const TileCursor& cursor,
                                                int ranks,
                                                int begin,
                                                int end) {
@@ -290,7 +379,7 @@ class ExchangeWarp {
   /// Row factors 2^(reference - lse) in place of the references; to the column warps. 0 for rows
   /// without weight and rows past the last query.
   __device__ void put_factors(const RowSums& rows,
-                              const Cursor& cursor,
+                              const TileCursor& cursor,
                               int slot,
                               const float (&references)[kPair][2]) {
     const int row = cursor.tile * kTileRows + 2 * lane_;
@@ -308,7 +397,7 @@ class ExchangeWarp {
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const float factor =
-            exp2_approx(references[half][r] - rows.max[r] + kFactorBits) * inverse[r];
+            exp2_approx(references[half][r] - rows.origin[r] + kFactorBits) * inverse[r];
         poisoned[r] = poisoned[r] || (weighs[r] && factor != factor);
         factors[r] = weighs[r] ? fmaxf(factor, 0.0f) : 0.0f;  // 0 for NaN
       }
@@ -321,7 +410,7 @@ class ExchangeWarp {
   }
 
   /// A poisoned row: every key that it sees becomes NaN.
-  __device__ void poison_keys(const Cursor& cursor, int row, const bool (&poisoned)[2]) {
+  __device__ void poison_keys(const TileCursor& cursor, int row, const bool (&poisoned)[2]) {
 #pragma unroll
     for (int r = 0; r < 2; ++r)
       if (poisoned[r])
@@ -346,6 +435,7 @@ class ExchangeWarp {
   const Team& team_;
   const int warp_;  // of the exchange warps
   const int lane_;
+  float expected_;  // log2 of the largest sum of the next tile, the same for all ranks; NaN: not known
 };
 
 }  // namespace attn::colreduce

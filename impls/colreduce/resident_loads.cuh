@@ -109,7 +109,7 @@ class Loader {
   const ResidentArguments& args_;
   typename Policy::Shared& shared_;
   const Team& team_;
-  TileCursor<Policy::kMasked> cursor_;
+  TileCursor cursor_;
   int head_;                        // the cursor's
   RingCursor queries_;              // the pair that the next tile of queries is for, and its phase
   RingCursor taken_;                // the pair that gives the next buffer back

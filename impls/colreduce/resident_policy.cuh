@@ -57,7 +57,7 @@ struct ResidentPolicy {
   /// tell; at most kMostTileSlots, on which the packets' lifetime depends; and as many for each
   /// exchange warp, which sees the phases of its own slots only.
   static constexpr int kTurns = 2 * kWeightSlots / kChunks - 1;
-  static constexpr int kMostTileSlots = 8;
+  static constexpr int kMostTileSlots = 6;
   static constexpr int kTileSlots =
       (kTurns < kMostTileSlots ? kTurns : kMostTileSlots) / kExchangeWarps * kExchangeWarps;
   static constexpr int kPoisonSlots = 4 * kMostTileSlots;
@@ -100,7 +100,8 @@ struct Team {
   int team = 0;
   int rounds = 0;       // heads of the team
   int row_tiles = 0;    // of a head
-  int first_tile = 0;   // that this rank takes part in
+  int members = 0;      // ranks with a chunk that some query sees: they take part in every tile
+  int first_tile = 0;   // of which some query sees a key; row_tiles where this rank is no member
   int used_chunks = 0;  // of this rank's chunks, those that some query sees
   ChunkCount visible;   // by tile, over all ranks: to some of its queries
   ChunkCount whole;     // to all of its queries
@@ -117,13 +118,6 @@ __device__ __forceinline__ int active_chunks(const Team& team, int tile) {
   return team.tiles.template own_chunks<Policy::kChunks>(team.visible.at(tile));
 }
 
-/// Ranks that take part in the tile.
-template <class Policy>
-__device__ __forceinline__ int active_ranks(const Team& team, int tile) {
-  if constexpr (!Policy::kMasked) return team.tiles.ranks;
-  return team.tiles.participants(team.visible.at(tile));
-}
-
 template <class Policy>
 __device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
   Team team;
@@ -132,32 +126,27 @@ __device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
   team.team = static_cast<int>(cta / ranks);
   team.rounds = heads_of(args, team).rounds(args.heads);
   team.row_tiles = team.tiles.tiles();
-  team.first_tile = team.tiles.first_tile();
   team.visible = team.tiles.visible();
+  team.members = team.tiles.participants(team.visible.most);
+  team.first_tile =
+      team.tiles.rank < team.members ? team.visible.first_tile() : team.row_tiles;
   team.whole = team.tiles.whole();
   team.used_chunks = team.tiles.template own_chunks<Policy::kChunks>(team.visible.most);
   return team;
 }
 
-/// Slots of a half of the ring of packets: more than twice ResidentPolicy::kMostTileSlots.
-inline constexpr int kRingHalf = 18;
-inline constexpr int kPacketSlots = 2 * kRingHalf;
+/// Slots of the ring of packets: three times ResidentPolicy::kMostTileSlots.
+inline constexpr int kPacketSlots = 18;
 
-/// The tiles that a rank takes part in, in order: head after head, tile after tile.
-template <bool kMasked>
+/// The tiles of a team in order: head after head, tile after tile.
 struct TileCursor {
   int round = 0;  // of the team's heads
   int tile;
   std::uint32_t number;  // of the team's tiles, from 1: what the tile's packets carry
-  int packet_slot;
-  /// Whether some ranks sit out the first tiles of a head: the halves of the ring then take turns.
-  const bool uneven;
+  int packet_slot = 0;
 
   __device__ explicit TileCursor(const Team& team)
-      : tile(team.first_tile),
-        number(static_cast<std::uint32_t>(team.first_tile) + 1),
-        packet_slot(team.first_tile % kRingHalf),
-        uneven(kMasked && team.visible.at(0) < team.tiles.ranks) {}
+      : tile(team.first_tile), number(static_cast<std::uint32_t>(team.first_tile) + 1) {}
 
   __device__ __forceinline__ bool first(const Team& team) const { return tile == team.first_tile; }
   __device__ __forceinline__ bool last(const Team& team) const {
@@ -175,11 +164,7 @@ struct TileCursor {
       number += static_cast<std::uint32_t>(team.first_tile);
       ++round;
     }
-    if (kMasked && uneven) {
-      packet_slot = round % 2 * kRingHalf + tile % kRingHalf;
-    } else if (packet_slot >= kPacketSlots) {
-      packet_slot -= kPacketSlots;
-    }
+    if (packet_slot >= kPacketSlots) packet_slot -= kPacketSlots;
   }
 };
 

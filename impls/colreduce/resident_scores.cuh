@@ -43,7 +43,7 @@ class ScoreGroup {
 
   __device__ __forceinline__ void run() {
     if (team_.first_tile == team_.row_tiles) return;
-    Cursor cursor(team_);
+    TileCursor cursor(team_);
     int by = pair_;
 #pragma unroll 1
     while (true) {
@@ -55,7 +55,6 @@ class ScoreGroup {
   }
 
  private:
-  using Cursor = TileCursor<Policy::kMasked>;
   static constexpr int kSteps = Policy::kD / 16;
 
   /// Of this thread in its warp: read anew where it is needed, scores take the registers.
@@ -67,7 +66,7 @@ class ScoreGroup {
   }
 
   /// Goes `by` tiles on, past the weights of the tiles between and the heads' keys.
-  __device__ __forceinline__ void move(Cursor& cursor, int by) {
+  __device__ __forceinline__ void move(TileCursor& cursor, int by) {
     const int round = cursor.round;
     int chunks = 0;
     if constexpr (!Policy::kMasked) {
@@ -101,7 +100,7 @@ class ScoreGroup {
     released_ = 0;
   }
 
-  __device__ __forceinline__ void take_tile(const Cursor& cursor) {
+  __device__ __forceinline__ void take_tile(const TileCursor& cursor) {
     const int active = active_chunks<Policy>(team_, cursor.tile);
     tile_row_ = cursor.tile * kTileRows;
     // Chunks lie in the order of their keys: the last one tells whether some row misses a key.

@@ -63,10 +63,10 @@ std::int64_t parts_of(const ColReduce::Problem& problem, const SliceChoice& slic
   return problem.combined_heads() / slices.slice;
 }
 
-/// Elements of 8 bytes before `results`, before `done`, before parts of outputs, and in all.
+/// Elements of 8 bytes before `results`, before `totals`, before parts of outputs, and in all.
 struct WorkspaceLayout {
   std::size_t results;
-  std::size_t done;
+  std::size_t totals;
   std::size_t parts;
   std::size_t end;
 };
@@ -76,12 +76,13 @@ WorkspaceLayout layout_of(const ColReduce::Problem& problem, const SliceChoice& 
   constexpr std::size_t kPackets = std::size_t{kPacketSlots} * kTileRows;
   const auto ctas = static_cast<std::size_t>(team.ranks) * static_cast<std::size_t>(team.teams);
   const std::size_t results = ctas * kPackets;
-  const std::size_t done =
-      results + (team.ranks > kDirectRanks ? static_cast<std::size_t>(team.teams) * kPackets : 0);
-  const std::size_t parts = done + ctas;
+  const std::size_t shared =
+      team.ranks > kDirectRanks ? static_cast<std::size_t>(team.teams) * kPackets : 0;
+  const std::size_t totals = results + shared;
+  const std::size_t parts = totals + shared;
   const std::int64_t count = parts_of(problem, slices);
   const auto floats = static_cast<std::size_t>(count > 1 ? count * outputs_of(problem) : 0);
-  return {results, done, parts, parts + (floats + 1) / 2};
+  return {results, totals, parts, parts + (floats + 1) / 2};
 }
 
 }  // namespace
@@ -157,7 +158,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
   arguments.factor = 1.0f / (static_cast<float>(1 << kFactorBits) * averaged);
   arguments.packets = static_cast<std::uint64_t*>(workspace.data);
   arguments.results = arguments.packets + layout.results;
-  arguments.done = arguments.packets + layout.done;
+  arguments.totals = arguments.packets + layout.totals;
 
   HeadParts merge{.parts = reinterpret_cast<float*>(arguments.packets + layout.parts),
                   .count = static_cast<int>(parts),

@@ -23,6 +23,8 @@ struct ChunkCount {
     const int count = first + tile;
     return count < 0 ? 0 : count < most ? count : most;
   }
+  /// The first tile with a chunk, if any has one.
+  ATTN_HOST_DEVICE constexpr int first_tile() const { return first > 0 ? 0 : 1 - first; }
 };
 
 /// The CTAs of a team share a head: rank r owns chunk r of the first `ranks` chunks, then, going
@@ -68,13 +70,6 @@ struct TeamTiles {
   /// Ranks that own a visible chunk: those below this number.
   ATTN_HOST_DEVICE constexpr int participants(int visible) const {
     return visible < ranks ? visible : ranks;
-  }
-  /// First tile that this rank takes part in; from there it takes all. tiles() when there is none.
-  ATTN_HOST_DEVICE constexpr int first_tile() const {
-    const std::int64_t key = static_cast<std::int64_t>(rank) * kChunkKeys;
-    if (key >= mask.N) return tiles();
-    const std::int64_t query = mask.query_begin(key);
-    return query >= mask.M ? tiles() : static_cast<int>(query / kTileRows);
   }
 };
 

@@ -1,5 +1,5 @@
 // Accesses of global memory that CTAs of one grid use to talk to each other.
-// Source: PTX ISA, "Memory Consistency Model: Operation Types, Scope" and "ld, st" (sm_70 and up).
+// Source: PTX ISA, "Memory Consistency Model: Operation Types, Scope" and "ld, st, red, fence" (sm_70 and up).
 #pragma once
 
 #include <cstdint>
@@ -37,21 +37,14 @@ __device__ inline void store_relaxed(std::uint64_t* address, const std::uint64_t
       : "memory");
 }
 
-/// As load_relaxed; what the storing thread did before its store_release is visible afterwards.
-__device__ inline std::uint64_t load_acquire(const std::uint64_t* address) {
-  std::uint64_t value;
-  asm volatile("ld.acquire.gpu.global.u64 %0, [%1];"
-               : "=l"(value)
-               : "l"(__cvta_generic_to_global(address))
-               : "memory");
-  return value;
-}
-
-/// As store_relaxed, after everything that this thread has done before. PTX ISA, "st".
-__device__ inline void store_release(std::uint64_t* address, std::uint64_t value) {
-  asm volatile("st.release.gpu.global.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(address)),
+/// Adds to 8 bytes that other CTAs add to, in any order: the sum of integers is the same. PTX ISA, "red".
+__device__ inline void add_relaxed(std::uint64_t* address, std::uint64_t value) {
+  asm volatile("red.relaxed.gpu.global.add.u64 [%0], %1;" ::"l"(__cvta_generic_to_global(address)),
                "l"(value)
                : "memory");
 }
+
+/// Of what this thread does before and after, other CTAs see what is before first. PTX ISA, "fence".
+__device__ inline void fence_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
 
 }  // namespace attn::sm90
