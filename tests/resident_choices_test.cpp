@@ -296,29 +296,5 @@ TEST(ResidentHeads, TheChoiceIsTheCheapestDivisorThatScratchMemoryHolds) {
   EXPECT_EQ(choose(1, 16, 16, 16, 1).slice, 16) << "no room for parts";
 }
 
-/// Of 32 heads on 132 SMs whose CTAs hold four chunks.
-TEST(ResidentTeams, ManyKeysMakeATeamFar) {
-  const auto team_of = [](std::int64_t keys) { return choose_team(32, keys / kChunkKeys, 132, 4); };
-  EXPECT_EQ(team_of(2048).ranks, 8);
-  EXPECT_EQ(team_of(4096).ranks, 16);
-  const AttentionMask none = AttentionMask::make(Mask::kNone, 64, 64);
-  for (const std::int64_t keys : {64, 1024, 2048})
-    EXPECT_FALSE(is_far(team_of(keys), none)) << keys;
-  for (const std::int64_t keys : {4096, 16384, 32768})
-    EXPECT_TRUE(is_far(team_of(keys), none)) << keys;
-  EXPECT_FALSE(is_far({.ranks = kDirectRanks}, none));
-  EXPECT_TRUE(is_far({.ranks = kDirectRanks + 1}, none));
-}
-
-TEST(ResidentTeams, AMaskThatHidesMuchMakesThemNear) {
-  const auto is_far_under = [](Mask mask, std::int64_t M) {
-    return is_far({.ranks = 64}, AttentionMask::make(mask, M, 16384));
-  };
-  EXPECT_FALSE(is_far_under(Mask::kCausal, 16384));
-  EXPECT_TRUE(is_far_under(Mask::kCausal, 512));
-  EXPECT_FALSE(is_far_under(Mask::kCausalTopLeft, 512));
-  EXPECT_TRUE(is_far_under(Mask::kNone, 16384));
-}
-
 }  // namespace
 }  // namespace attn::colreduce

@@ -9,10 +9,6 @@
 
 namespace attn::colreduce {
 
-/// Up to this many CTAs that share a head read what every other one tells. With more, each combines some
-/// of the rows and all read the results: a second trip through L2, but traffic that does not grow.
-inline constexpr int kDirectRanks = 8;
-
 /// The CTAs of a launch: `teams` heads at a time, `ranks` CTAs each.
 struct TeamChoice {
   int ranks = 0;  ///< 0: the keys of a head do not fit on the device
@@ -20,13 +16,8 @@ struct TeamChoice {
   std::int64_t cost = 0;  ///< rounds of heads times tile_cost
 };
 
-/// The time of a tile, in quarters of what one chunk more costs, of CTAs with so many chunks: two chunks' for what
-/// comes with any tile; with many CTAs the exchange's, where that is longer. Fitted to run 20261130T044302Z, an
-/// experiment with teams of 3 to 44 CTAs at N = 768 to 4096.
-constexpr std::int64_t tile_cost(std::int64_t chunks, std::int64_t ranks) {
-  constexpr std::int64_t kExchange = 18;
-  return ranks <= kDirectRanks ? 4 * chunks + 8 : std::max(4 * chunks + 7, kExchange);
-}
+/// The time of a tile of CTAs with so many chunks, in quarters of what one chunk more costs.
+constexpr std::int64_t tile_cost(std::int64_t chunks) { return 4 * chunks + 14; }
 
 /// Of all numbers of ranks whose CTAs hold the keys of a head (`most_chunks` each), the one that
 /// minimises rounds of heads times the time of a tile; of equals the fewest.
@@ -39,7 +30,7 @@ constexpr TeamChoice choose_team(std::int64_t heads,
        ranks <= std::min(sm_count, chunks); ++ranks) {
     const std::int64_t teams = std::min(heads, sm_count / ranks);
     const std::int64_t rounds = (heads + teams - 1) / teams;
-    const std::int64_t cost = rounds * tile_cost((chunks + ranks - 1) / ranks, ranks);
+    const std::int64_t cost = rounds * tile_cost((chunks + ranks - 1) / ranks);
     if (best.ranks != 0 && cost >= best.cost) continue;
     best = {static_cast<int>(ranks), static_cast<int>(teams), cost};
   }
@@ -50,13 +41,6 @@ constexpr TeamChoice choose_team(std::int64_t heads,
 /// under one of few queries and many keys.
 constexpr bool hides_much(const AttentionMask& mask) {
   return 3 * mask.key_end(mask.M / 2) < 2 * mask.N;
-}
-
-/// Whether weights wait so long for a team's packets that room for them is worth more than room for a second
-/// tile of queries: not with 4 and 8 CTAs, but with 16 and more, unless much is hidden and tiles have fewer
-/// weights (README.md, "one_pass_sm90").
-constexpr bool is_far(const TeamChoice& team, const AttentionMask& mask) {
-  return team.ranks > kDirectRanks && !hides_much(mask);
 }
 
 /// Heads that are combined, and where their sums may go.

@@ -1,10 +1,10 @@
 // How the CTAs of a team learn the normaliser of a row of which each holds some keys: through words of
 // 8 bytes in global memory, which readers poll.
 //
-// Few CTAs tell each other packets {log2 of a sum, number of the tile}. A packet is valid when it
-// carries its tile's number, which no other tile of the launch has, and packets start at zero: neither
-// order nor fences nor flags are needed. Many CTAs add fixed-point numbers up (RowTotals) and, where
-// these would not be exact enough, have some of them combine everybody's packets into results.
+// They add fixed-point numbers up, one trip through L2 (RowTotals). Where these would not be exact enough, they
+// tell each other packets {log2 of a sum, number of the tile}, which some combine into results for all, two
+// trips. A packet is valid when it carries its tile's number, which no other tile of the launch has, and
+// packets start at zero: neither order nor fences nor flags are needed.
 //
 // The slots are a ring. A rank is at most kMostTileSlots tiles ahead of its own column warps, which
 // have then seen what all ranks told: hence no rank still reads a slot that is 2 kMostTileSlots + 1
@@ -18,7 +18,6 @@
 
 #include "impls/arch/sm90/global.cuh"
 #include "impls/arch/sm90/mbarrier.cuh"
-#include "impls/colreduce/resident_choices.h"
 #include "impls/colreduce/resident_policy.cuh"
 #include "impls/common/online_softmax.cuh"
 #include "impls/common/warp_reduce.cuh"
@@ -27,8 +26,6 @@ namespace attn::colreduce {
 
 /// Row factors 2^(reference - lse) are at most 2^-8; as fp16 numbers they carry this power of two.
 inline constexpr int kFactorBits = 20;
-
-static_assert(8 * (kDirectRanks + 1) >= kTileRows, "a rank combines at most eight rows");
 
 __device__ inline std::uint64_t make_packet(float value, std::uint32_t number) {
   return std::uint64_t{number} << 32 | __float_as_uint(value);
@@ -130,19 +127,14 @@ class ExchangeWarp {
       float references[kPair][2];
       const RowSums own = own_sums(slots.slot, references);
       RowSums sums;
-      if (team_.members <= kDirectRanks) {
+      if (!expects() || !add_up(own, cursor, sums)) {
         publish(own, cursor);
-        sums = poll_packets(cursor);
-      } else {
-        if (!expects() || !add_up(own, cursor, sums)) {
-          publish(own, cursor);
-          combine_rows(cursor);
-          sums = poll_results(cursor);
-        }
-        expect(sums);
+        combine_rows(cursor);
+        sums = poll_results(cursor);
       }
+      expect(sums);
       put_factors(sums, cursor, slots.slot, references);
-      if (team_.tiles.rank == 0 && team_.members > kDirectRanks) clear_totals(cursor);
+      clear_totals(cursor);
       slots.template advance<Policy::kTileSlots>(kExchangeWarps);
       cursor.advance(team_, kExchangeWarps);
     }
@@ -223,12 +215,15 @@ class ExchangeWarp {
     return all_lanes(RowTotals::in_range(total[0]) && RowTotals::in_range(total[1]));
   }
 
-  /// Rank 0 readies the slot of half a ring of tiles on. All have told of this tile, and read what was in
+  /// Readies the slot of half a ring of tiles on: ranks take turns. All have told of this tile, and read what was in
   /// that slot: it is farther back than they may be. Nobody adds to it before having seen what this warp tells of
   /// its next tile, behind the fence: as many tiles lie between as a rank may be ahead.
   __device__ void clear_totals(const TileCursor& cursor) {
     constexpr int kAhead = kPacketSlots / 2;
     static_assert(Policy::kMostTileSlots + kExchangeWarps <= kAhead);
+    if (cursor.number % static_cast<unsigned>(team_.members) !=
+        static_cast<unsigned>(team_.tiles.rank))
+      return;
     const int slot = cursor.packet_slot < kPacketSlots - kAhead
                          ? cursor.packet_slot + kAhead
                          : cursor.packet_slot + kAhead - kPacketSlots;
@@ -238,49 +233,7 @@ class ExchangeWarp {
     __syncwarp();
   }
 
-  /// The whole from the packets of all ranks.
-  __device__ RowSums poll_packets(const TileCursor& cursor) {
-    const int ranks = team_.members;
-    constexpr int kBatch = 4;
-    RowSums rows{{-INFINITY, -INFINITY}, {0, 0}};
-#pragma unroll 1
-    for (int first = 0; first < ranks; first += kBatch) {
-      const std::uint64_t* packets =
-          packets_of(args_, team_, first, cursor.packet_slot) + 2 * lane_;
-      std::uint64_t packet[kBatch][2];
-      bool complete = false;
-      do {
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) {
-          if (first + i < ranks) {
-            sm90::load_relaxed(packets + i * kPacketSlots * kTileRows, packet[i]);
-          } else {
-            packet[i][0] = packet[i][1] = make_packet(-INFINITY, cursor.number);
-          }
-        }
-        complete = true;
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i)
-          complete = complete && packet_is(packet[i][0], cursor.number) &&
-                     packet_is(packet[i][1], cursor.number);
-      } while (!all_lanes(complete));
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        float largest = rows.origin[r];
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i) largest = fmaxf(largest, packet_value(packet[i][r]));
-        const float from = origin(largest);
-        rows.sum[r] *= exp2_approx(rows.origin[r] - from);
-        rows.origin[r] = largest;
-#pragma unroll
-        for (int i = 0; i < kBatch; ++i)
-          rows.sum[r] += exp2_approx(packet_value(packet[i][r]) - from);
-      }
-    }
-    return rows;
-  }
-
-  /// The same from the team's results.
+  /// The whole from the team's results.
   __device__ RowSums poll_results(const TileCursor& cursor) {
     const std::uint64_t* results = results_of(args_, team_, cursor.packet_slot) + 2 * lane_;
     std::uint64_t packet[2];
@@ -297,34 +250,35 @@ class ExchangeWarp {
     return rows;
   }
 
-  /// Combines the rows that this rank answers for and publishes them as results: one row by 32
-  /// lanes, two by 16 each, up to four by 8 each or up to eight by 4 each.
+  /// Combines the rows that this rank answers for and publishes them as results.
   __device__ void combine_rows(const TileCursor& cursor) {
     const int ranks = team_.members;
-    const int rows = (kTileRows + ranks - 1) / ranks;
-    const int begin = team_.tiles.rank * rows;
-    const int end = min(begin + rows, kTileRows);
-    if (begin >= end) return;
-    if (rows == 1 && ranks > 64) {
-      combine_with<32, 5>(cursor, ranks, begin, end);  // up to 132 ranks
-    } else if (rows == 1) {
-      combine_with<32, 2>(cursor, ranks, begin, end);
-    } else if (rows == 2) {
-      combine_with<16, 4>(cursor, ranks, begin, end);  // up to 63 ranks
-    } else if (rows <= 4) {
-      combine_with<8, 4>(cursor, ranks, begin, end);  // up to 31 ranks
+    if (ranks > 64) {
+      combine_with<32, 5>(cursor, ranks);  // up to 132 ranks
+    } else if (ranks > 16) {
+      combine_with<16, 4>(cursor, ranks);
     } else {
-      combine_with<4, 4>(cursor, ranks, begin, end);  // up to 15 ranks
+      combine_with<4, 4>(cursor, ranks);
     }
   }
 
   /// The same with kLanes lanes a row, which read kPackets packets each.
   template <int kLanes, int kPackets>
-  __device__ __forceinline__ void combine_with(const TileCursor& cursor,
-                                               int ranks,
-                                               int begin,
-                                               int end) {
-    const int row = min(begin + lane_ / kLanes, end - 1);  // past the end: the last one again
+  __device__ __forceinline__ void combine_with(const TileCursor& cursor, int ranks) {
+    const int rows = (kTileRows + ranks - 1) / ranks;
+    const int begin = team_.tiles.rank * rows;
+    const int end = min(begin + rows, kTileRows);
+#pragma unroll 1
+    for (int row = begin; row < end; row += 32 / kLanes)
+      combine_row<kLanes, kPackets>(cursor, ranks, row + lane_ / kLanes, end);
+  }
+
+  template <int kLanes, int kPackets>
+  __device__ __forceinline__ void combine_row(const TileCursor& cursor,
+                                              int ranks,
+                                              int own_row,
+                                              int end) {
+    const int row = min(own_row, end - 1);  // past the end: the last one again
     const int first = lane_ % kLanes;
     const std::uint64_t* packets = packets_of(args_, team_, first, cursor.packet_slot) + row;
     float parts[kPackets];
@@ -346,13 +300,13 @@ class ExchangeWarp {
     float largest = parts[0];
 #pragma unroll
     for (int i = 1; i < kPackets; ++i) largest = fmaxf(largest, parts[i]);
-    const float max = kLanes == 32 ? warp_max(largest) : warp_reduce<kLanes>(largest, Max{});
+    const float max = warp_reduce<kLanes>(largest, Max{});
     const float from = origin(max);
     float sum = 0;
 #pragma unroll
     for (int i = 0; i < kPackets; ++i) sum += exp2_approx(parts[i] - from);
-    sum = kLanes == 32 ? warp_sum(sum) : warp_reduce<kLanes>(sum, Sum{});
-    if (first == 0 && begin + lane_ / kLanes < end)
+    sum = warp_reduce<kLanes>(sum, Sum{});
+    if (first == 0 && own_row < end)
       sm90::store_relaxed(
           results_of(args_, team_, cursor.packet_slot) + row,
           make_packet(sum == 0 ? -INFINITY : max + log2_approx(sum), cursor.number));
@@ -366,14 +320,6 @@ class ExchangeWarp {
     const int ordered = bits ^ (bits >> 31 & 0x7fffffff);
     const int largest = __reduce_max_sync(0xffffffffu, ordered);
     return __int_as_float(largest ^ (largest >> 31 & 0x7fffffff));
-  }
-
-  /// The sum of 32 numbers from 0 to 5, rounded to multiples of 2^-24; NaN if one of them is.
-  __device__ static float warp_sum(float value) {
-    constexpr float kScale = 1 << 24;
-    const unsigned sum = __reduce_add_sync(0xffffffffu, __float2uint_rn(value * kScale));
-    const bool poisoned = __any_sync(0xffffffffu, value != value);
-    return poisoned ? NAN : static_cast<float>(sum) * (1 / kScale);
   }
 
   /// Row factors 2^(reference - lse) in place of the references; to the column warps. 0 for rows

@@ -37,7 +37,7 @@ __device__ inline void prepare(const ResidentArguments& args,
   constexpr int kPackets = kPacketSlots * kTileRows;
   std::uint64_t* packets = packets_of(args, team, team.tiles.rank, 0);
   for (int i = thread; i < kPackets; i += Policy::kThreads) packets[i] = 0;
-  if (team.tiles.rank == 0 && args.ranks > kDirectRanks) {
+  if (team.tiles.rank == 0) {
     std::uint64_t* results = results_of(args, team, 0);
     std::uint64_t* totals = totals_of(args, team, 0);
     for (int i = thread; i < kPackets; i += Policy::kThreads) results[i] = totals[i] = 0;

@@ -10,7 +10,7 @@
 
 namespace attn::colreduce {
 
-/// One thread runs it. Tiles of queries go through a buffer or two. Resident keys are replaced chunk by
+/// One thread runs it. Tiles of queries go through a buffer for each pair of score groups. Resident keys are replaced chunk by
 /// chunk as the last score groups of a head are done with them; streamed keys go through a ring for
 /// each group of the pair.
 template <class Policy>
@@ -49,18 +49,13 @@ class Loader {
  private:
   __device__ __forceinline__ void load_queries() {
     const std::uint32_t full = sm90::shared_address(&shared_.query_full[queries_.slot]);
-    // From the warps of a pair: the tile that was here is in their registers.
-    if (free_ > 0) {
-      --free_;
-    } else {
-      sm90::mbarrier_wait(sm90::shared_address(&shared_.query_free[taken_.slot]), taken_.phase);
-      taken_.template advance<Policy::kPairs>();
-    }
-    const int slot = Policy::kQuerySlots == 1 ? 0 : queries_.slot;
+    // From the warps of the pair: the tile that was here is in their registers.
+    sm90::mbarrier_wait(sm90::shared_address(&shared_.query_free[queries_.slot]),
+                        queries_.phase ^ 1);
     sm90::mbarrier_arrive_expect(full, Policy::kTileBytes);
 #pragma unroll
     for (int box = 0; box < Policy::kBoxes; ++box)
-      sm90::tma_load_4d(sm90::shared_address(shared_.queries[slot]) + box * Policy::kBoxBytes,
+      sm90::tma_load_4d(sm90::shared_address(shared_.queries[queries_.slot]) + box * Policy::kBoxBytes,
                         &args_.q.map, full, 64 * box, cursor_.tile * kTileRows,
                         head_ % args_.H * args_.q.head_step, head_ / args_.H * args_.q.batch_step);
     queries_.template advance<Policy::kPairs>();
@@ -110,11 +105,9 @@ class Loader {
   typename Policy::Shared& shared_;
   const Team& team_;
   TileCursor cursor_;
-  int head_;                        // the cursor's
-  RingCursor queries_;              // the pair that the next tile of queries is for, and its phase
-  RingCursor taken_;                // the pair that gives the next buffer back
-  int free_ = Policy::kQuerySlots;  // buffers not used yet
-  int chunk_ = 0;                   // of the cursor's head, the next one to load
+  int head_;            // the cursor's
+  RingCursor queries_;  // the pair that the next tile of queries is for
+  int chunk_ = 0;       // of the cursor's head, the next one to load
 };
 
 }  // namespace attn::colreduce

@@ -23,7 +23,6 @@ template <int kD_,
           int kChunks_,
           int kKeySlots_,
           int kWeightSlots_,
-          int kQuerySlots_,
           bool kStreamKeys_,
           bool kMasked_>
 struct ResidentPolicy {
@@ -32,7 +31,6 @@ struct ResidentPolicy {
   static constexpr int kChunks = kChunks_;      // that a CTA owns of a head, at most
   static constexpr int kKeySlots = kKeySlots_;  // chunks of keys in shared memory
   static constexpr int kWeightSlots = kWeightSlots_;  // chunks of weights in shared memory
-  static constexpr int kQuerySlots = kQuerySlots_;    // tiles of queries in shared memory
   static constexpr int kScoreGroups = kPair * kPairs;
   /// Whether some score may be hidden: by a mask, or past the last key in its chunk.
   static constexpr bool kMasked = kMasked_;
@@ -64,7 +62,7 @@ struct ResidentPolicy {
 
   struct Shared {
     unsigned char keys[kKeySlots][kTileBytes];
-    unsigned char queries[kQuerySlots][kTileBytes];
+    unsigned char queries[kPairs][kTileBytes];
     unsigned char weights[kWeightSlots][kWeightBytes];  // [query][key], fp16, swizzled
     /// Of a row in the even and odd chunks: log2 of what its exponentials are relative to, from a
     /// score group; then, in the same place, the factor that makes them weights, from an exchange
@@ -87,7 +85,6 @@ struct ResidentPolicy {
   static_assert(kChunks % kColumnWarps == 0, "column warps have as many chunks each");
   static_assert(kStreamKeys || kKeySlots == kChunks, "resident keys have a slot each");
   static_assert(!kStreamKeys || (kPairs == 1 && kKeySlots % kPair == 0), "a ring for each group");
-  static_assert(kQuerySlots == 1 || kQuerySlots == kPairs, "one buffer, or one a pair");
   static_assert(kTileSlots >= kPairs, "every pair fills a tile");
   static_assert(kTileSlots >= kExchangeWarps && kWeightSlots >= kPairs * kChunks,
                 "a cursor goes round its ring at most once a step");

@@ -147,8 +147,7 @@ class ScoreGroup {
     ++own_tiles_;
     std::uint32_t offset[1] = {lane_offset_};
     sm90::pin_registers(offset);  // else the sum is kept, and spilled, from tile to tile
-    const int slot = Policy::kQuerySlots == 1 ? 0 : pair_;
-    const std::uint32_t address = sm90::shared_address(shared_.queries[slot]) + offset[0];
+    const std::uint32_t address = sm90::shared_address(shared_.queries[pair_]) + offset[0];
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
       sm80::ldmatrix_x4(queries_[step], (address ^ (step % 4 << 5)) + step / 4 * Policy::kBoxBytes);

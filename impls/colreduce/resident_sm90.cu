@@ -16,16 +16,11 @@
 namespace attn::colreduce {
 namespace {
 
-ResidentKernel kernel_for(const ColReduce::Problem& problem, ResidentKernels kernels, bool far) {
+ResidentKernel kernel_for(const ColReduce::Problem& problem, ResidentKernels kernels) {
   const bool masked =
       problem.contributing_mask().diagonal < problem.N || problem.N % kChunkKeys != 0;
   return kernels(problem.dtype, problem.D,
-                 {.is_max = problem.reduction == Reduction::kMax, .masked = masked, .far = far});
-}
-
-/// Chunks of keys that a CTA holds, near or far.
-int most_chunks(const ColReduce::Problem& problem, ResidentKernels kernels) {
-  return kernel_for(problem, kernels, false).chunks;
+                 {.is_max = problem.reduction == Reduction::kMax, .masked = masked});
 }
 
 /// The queries that contribute: a shorter q.
@@ -55,7 +50,7 @@ SliceChoice slices_for(const ColReduce::Problem& problem,
                        .tiles = (problem.contributing().count() + kTileRows - 1) / kTileRows,
                        .most_parts = std::max<std::int64_t>(kSpare / part, 1),
                        .sm_count = device.sm_count,
-                       .most_chunks = most_chunks(problem, kernels)});
+                       .most_chunks = kernel_for(problem, kernels).chunks});
 }
 
 /// Of an output head: what several teams add up is merged.
@@ -76,8 +71,7 @@ WorkspaceLayout layout_of(const ColReduce::Problem& problem, const SliceChoice& 
   constexpr std::size_t kPackets = std::size_t{kPacketSlots} * kTileRows;
   const auto ctas = static_cast<std::size_t>(team.ranks) * static_cast<std::size_t>(team.teams);
   const std::size_t results = ctas * kPackets;
-  const std::size_t shared =
-      team.ranks > kDirectRanks ? static_cast<std::size_t>(team.teams) * kPackets : 0;
+  const std::size_t shared = static_cast<std::size_t>(team.teams) * kPackets;
   const std::size_t totals = results + shared;
   const std::size_t parts = totals + shared;
   const std::int64_t count = parts_of(problem, slices);
@@ -101,8 +95,8 @@ Support resident_supports(const ColReduce::Problem& problem,
   const std::vector<TensorSpec> specs = ColReduce::tensor_specs(problem);
   for (std::size_t i = 0; i < 2; ++i)  // q and k
     if (Support support = tensor_map_supports(specs[i]); !support) return support;
-  const std::int64_t most_keys =
-      std::int64_t{device.sm_count} * most_chunks(problem, kernels) * kChunkKeys;
+  const ResidentKernel kernel = kernel_for(problem, kernels);
+  const std::int64_t most_keys = std::int64_t{device.sm_count} * kernel.chunks * kChunkKeys;
   if (problem.N > most_keys)
     return Support::no("N must be at most " + std::to_string(most_keys) +
                        ": the weights of a row stay on chip");
@@ -111,11 +105,8 @@ Support resident_supports(const ColReduce::Problem& problem,
   if (problem.B * problem.H >= kTileLimit ||
       problem.B * problem.H * ((problem.M + kTileRows - 1) / kTileRows) >= kTileLimit)
     return Support::no("B * H * ceil(M / 64) must be below 2^31");
-  // Of both layouts: which one it is takes a search over teams, and every call asks here.
-  const int shared_bytes = std::max(kernel_for(problem, kernels, false).shared_bytes,
-                                    kernel_for(problem, kernels, true).shared_bytes);
-  if (device.shared_bytes_per_block < static_cast<std::size_t>(shared_bytes))
-    return Support::no("needs " + std::to_string(shared_bytes) + " bytes of shared memory");
+  if (device.shared_bytes_per_block < static_cast<std::size_t>(kernel.shared_bytes))
+    return Support::no("needs " + std::to_string(kernel.shared_bytes) + " bytes of shared memory");
   return Support::yes();
 }
 
@@ -132,8 +123,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
                      ResidentKernels kernels) {
   const SliceChoice slices = slices_for(problem, device, kernels);
   const TeamChoice& team = slices.team;
-  const AttentionMask mask = problem.contributing_mask();
-  const ResidentKernel kernel = kernel_for(problem, kernels, is_far(team, mask));
+  const ResidentKernel kernel = kernel_for(problem, kernels);
   const std::int64_t parts = parts_of(problem, slices);
   const double scale = problem.scale_value();
   const WorkspaceLayout layout = layout_of(problem, slices);
@@ -148,7 +138,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
   arguments.teams = team.teams;
   arguments.slice = static_cast<int>(slices.slice);
   arguments.parts = static_cast<int>(parts);
-  arguments.mask = mask;
+  arguments.mask = problem.contributing_mask();
   // A scale of 0 would make NaN of the -inf that stands for a hidden score.
   arguments.scale_log2 = std::fmax(static_cast<float>(std::fabs(scale) * kLog2E), FLT_MIN);
   arguments.negate = scale < 0;

@@ -48,7 +48,6 @@ struct ResidentKernel {
 struct ResidentVariant {
   bool is_max = false;
   bool masked = false;  ///< some score may be hidden: by a mask, or past the last key in its chunk
-  bool far = false;     ///< is_far; split_k_sm90 has no kernel of its own for that
 };
 
 /// The kernel that keeps the keys of a head on chip while its queries stream past, for D
