@@ -17,7 +17,7 @@ struct TeamChoice {
 };
 
 /// The time of a tile of CTAs with so many chunks, in quarters of what one chunk more costs.
-constexpr std::int64_t tile_cost(std::int64_t chunks) { return 4 * chunks + 14; }
+constexpr std::int64_t tile_cost(std::int64_t chunks) { return 4 * chunks + 11; }
 
 /// Of all numbers of ranks whose CTAs hold the keys of a head (`most_chunks` each), the one that
 /// minimises rounds of heads times the time of a tile; of equals the fewest.
