@@ -33,6 +33,7 @@ constexpr std::uint32_t kPoison = 0xFFFFFFFFu;  // NaN in every type
 struct Case {
   std::string backend;
   Problem problem;
+  InputFamily family = InputFamily::kNormal;
 };
 
 /// Occupies its SM for a number of cycles, as its shared memory leaves no room for others.
@@ -153,7 +154,7 @@ class ResidentProgress : public testing::TestWithParam<Case> {
     const std::vector<TensorSpec> specs = ColReduce::tensor_specs(problem);
     for (std::size_t i = 0; i < 2; ++i) {  // q and k
       inputs_.emplace_back(MemorySpace::kDevice, specs[i].storage_bytes());
-      gpu::fill_input(specs[i], inputs_.back().data(), InputFamily::kNormal,
+      gpu::fill_input(specs[i], inputs_.back().data(), GetParam().family,
                       tensor_key(1, "", specs[i].name));
     }
     run_first();
@@ -257,16 +258,18 @@ TEST_P(ResidentProgress, WhateverTheWorkspaceHolds) {
   expect_first(lane);
 }
 
-/// On 132 SMs: several CTAs a head; more CTAs than tell each other directly, which add up; heads in several
-/// rounds, in some of whose tiles not all CTAs see a key.
+/// On 132 SMs: several CTAs a head; many; heads in several rounds, in some of whose tiles not all CTAs see a
+/// key. Peaked rows differ so much that CTAs tell each other packets instead of adding sums up.
 std::vector<Case> cases() {
   return {
       {"one_pass_sm90", {.B = 2, .H = 8, .M = 200, .N = 1000, .D = 128, .mask = Mask::kCausal}},
       {"one_pass_sm90", {.H = 4, .M = 64, .N = 4160, .D = 64}},
       {"one_pass_sm90", {.B = 8, .H = 16, .M = 700, .N = 1000, .mask = Mask::kCausalTopLeft}},
+      {"one_pass_sm90", {.H = 4, .M = 700, .N = 4160}, InputFamily::kPeaked},
       {"split_k_sm90", {.B = 2, .H = 8, .M = 40, .N = 1000, .D = 128, .mask = Mask::kCausal}},
       {"split_k_sm90", {.H = 4, .M = 64, .N = 4160, .D = 64}},
       {"split_k_sm90", {.B = 8, .H = 16, .M = 64, .N = 1000, .mask = Mask::kCausalTopLeft}},
+      {"split_k_sm90", {.B = 8, .H = 16, .M = 64, .N = 2000}, InputFamily::kPeaked},
   };
 }
 

@@ -19,6 +19,7 @@
 #include "impls/arch/sm90/global.cuh"
 #include "impls/arch/sm90/mbarrier.cuh"
 #include "impls/colreduce/resident_policy.cuh"
+#include "impls/colreduce/resident_totals.cuh"
 #include "impls/common/online_softmax.cuh"
 #include "impls/common/warp_reduce.cuh"
 
@@ -60,41 +61,6 @@ __device__ inline std::uint64_t* totals_of(const ResidentArguments& args,
 struct RowSums {
   float origin[2];
   float sum[2];
-};
-
-/// A row's sum over all ranks as one integer to which each rank adds its part, in fixed point, and a one
-/// above it that counts the ranks. Integers add up to the same in any order. All ranks derive the position of
-/// the point from the same row sums of an earlier tile, and read the same totals: they agree on whether
-/// a tile's totals are in range, in which roundings of all ranks together are below 2^-15 of a sum.
-struct RowTotals {
-  static constexpr int kCountBit = 56;
-  static constexpr int kPoint = 40;    // bits below the point: 2^expected is this power of two
-  static constexpr int kLeastBit = 22;
-  static constexpr int kMostBit = 48;  // 2^8 parts of less than that do not reach the count
-  /// Sums in this many binades below the largest are expected to be in range.
-  static constexpr float kRange = kPoint - kLeastBit - 1;
-
-  /// A rank's part; what is out of range, or NaN, puts the total out of range.
-  __device__ static std::uint64_t part(float sum, float origin, float expected) {
-    const float scaled = sum * exp2_approx(origin - expected + kPoint);
-    const bool fits = scaled < static_cast<float>(std::uint64_t{1} << kMostBit);
-    const std::uint64_t value = fits ? __float2ull_rn(scaled) : std::uint64_t{1} << kMostBit;
-    return value + (std::uint64_t{1} << kCountBit);
-  }
-  __device__ static bool complete(std::uint64_t total, int ranks) {
-    return static_cast<int>(total >> kCountBit) == ranks;
-  }
-  __device__ static std::uint64_t value(std::uint64_t total) {
-    return total & ((std::uint64_t{1} << kCountBit) - 1);
-  }
-  __device__ static bool in_range(std::uint64_t total) {
-    const std::uint64_t sum = value(total);
-    return sum >> kLeastBit != 0 && sum >> kMostBit == 0;
-  }
-  /// As a multiple of 2^expected.
-  __device__ static float sum(std::uint64_t total) {
-    return __ull2float_rn(value(total)) * (1.0f / static_cast<float>(std::uint64_t{1} << kPoint));
-  }
 };
 
 /// The exchange warps of the row-resident kernel take tiles in turn: tell the team this rank's part
@@ -212,7 +178,7 @@ class ExchangeWarp {
       sums.origin[r] = expected_;
       sums.sum[r] = RowTotals::sum(total[r]);
     }
-    return all_lanes(RowTotals::in_range(total[0]) && RowTotals::in_range(total[1]));
+    return all_lanes(RowTotals::exact(total[0]) && RowTotals::exact(total[1]));
   }
 
   /// Readies the slot of half a ring of tiles on: ranks take turns. All have told of this tile, and read what was in
