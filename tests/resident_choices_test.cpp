@@ -206,8 +206,8 @@ TEST(ResidentTeams, ShapesOfTheReadme) {
 }
 
 TEST(ResidentTeams, FewHeadsUseMoreCtas) {
-  expect_team(8, 16, 8, 8);
-  expect_team(1, 16, 8, 1);
+  expect_team(8, 16, 16, 8);
+  expect_team(1, 16, 16, 1);
   expect_team(4, 65, 33, 4);
   expect_team(1, 256, 128, 1);
 }

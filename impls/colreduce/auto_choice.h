@@ -29,19 +29,19 @@ inline std::string_view portable_choice(const ColReduce::Problem& p, const Devic
 
 /// Whether a diagonal hides so much of a plain problem that it is faster to compute the visible
 /// scores twice than each once: what a tile of one_pass_sm90 costs besides scores does not shrink with the keys
-/// that it sees. At D = 128 it wins causal 1024^2 and 2048^2, and 4096^2 where all its teams have as many heads: with
-/// 24, 32 and 40 heads, not with 20, 28 and 30 (run 20261130T051639Z). At 8192^2 and 16384^2 neither wins in every
-/// run. At D = 64 it loses 4096^2 and 16384^2. It wins M = 512 with N from 16k (suite `readme`), where little is
-/// hidden.
+/// that it sees. At D = 128 one_pass_sm90 wins causal squares up to 16384^2, at D = 64 up to 4096^2, as long as its teams
+/// are at work: at 4096^2 it loses with 20 and 28 heads. At 32768^2 neither wins by more than a few percent. It wins
+/// M = 512 with N from 16k (suite `readme`), where little is hidden.
 inline bool hides_too_much(const ColReduce::Problem& p, const DeviceInfo& device) {
   const AttentionMask mask = p.contributing_mask();
   if (mask.M < 4096 || !hides_much(mask)) return false;
-  if (p.D <= 64 || mask.M >= 8192) return true;
+  if (mask.M > (p.D <= 64 ? 4096 : 16384)) return true;
   if (p.combined_heads() > 1) return false;
   constexpr std::int64_t kResidentChunks = 4;  // of a CTA of one_pass_sm90
   const TeamChoice team =
       choose_team(p.B * p.H, (p.N + kChunkKeys - 1) / kChunkKeys, device.sm_count, kResidentChunks);
-  return team.ranks > 0 && p.B * p.H % team.teams != 0;
+  const std::int64_t turns = (p.B * p.H + team.teams - 1) / std::max(team.teams, 1) * team.teams;
+  return 10 * p.B * p.H < 9 * turns;  // heads that all teams together have time for
 }
 
 /// Whether wgmma_sm90 leaves most of its tiles of 256 queries empty: few queries whose heads share no

@@ -17,7 +17,7 @@
 namespace attn::colreduce {
 
 /// A sum is a product of the transposed weights with the row factors, on tensor cores: of the eight
-/// columns of its B operand the first holds a factor's high part in fp16, the second the rest, the
+/// columns of its B operand the first holds a factor in fp16, the second what it lacks (kRestBits), the
 /// others zero. A maximum is taken on fp32 products.
 template <class Policy, bool kMax>
 class ColumnWarp {
@@ -120,6 +120,7 @@ class ColumnWarp {
           add(part[i], weights, step, slot);
         }
       }
+      constexpr float kRest = 1.0f / (1 << kRestBits);
       // fp32 additions: tensor cores truncate, which over many tiles would add up.
 #pragma unroll
       for (int i = 0; i < 2; ++i)
@@ -127,7 +128,8 @@ class ColumnWarp {
         for (int r = 0; r < 2; ++r)
           columns[half + i][r] = kMax
                                      ? fmaxf(columns[half + i][r], part[i][2 * r])
-                                     : columns[half + i][r] + (part[i][2 * r] + part[i][2 * r + 1]);
+                                     : columns[half + i][r] +
+                                           fmaf(part[i][2 * r + 1], kRest, part[i][2 * r]);
     }
     // To a score group: the slot may be written again.
     release_together(shared_.weight_free[weight_slot], lane_);

@@ -27,6 +27,9 @@ namespace attn::colreduce {
 
 /// Row factors 2^(reference - lse) are at most 2^-8; as fp16 numbers they carry this power of two.
 inline constexpr int kFactorBits = 20;
+/// What rounding to fp16 takes off a factor carries this power of two more: a factor of a CTA whose keys all
+/// lie far below the row's largest is subnormal, and its weights may be as large as others'.
+inline constexpr int kRestBits = 11;
 
 __device__ inline std::uint64_t make_packet(float value, std::uint32_t number) {
   return std::uint64_t{number} << 32 | __float_as_uint(value);
@@ -51,10 +54,14 @@ __device__ inline std::uint64_t* results_of(const ResidentArguments& args,
   return args.results + (team.team * kPacketSlots + slot) * kTileRows;
 }
 
-__device__ inline std::uint64_t* totals_of(const ResidentArguments& args,
-                                           const Team& team,
-                                           int slot) {
-  return args.totals + (team.team * kPacketSlots + slot) * kTileRows;
+/// The total of place `place` of 64 of a slot: four to a line of 128 bytes, because additions to one line follow
+/// each other in L2.
+__device__ inline std::uint64_t* total_of(const ResidentArguments& args,
+                                          const Team& team,
+                                          int slot,
+                                          int place) {
+  return args.totals + (team.team * kPacketSlots + slot) * (kTileRows * kTotalSpread) +
+         place / 4 * (4 * kTotalSpread) + place % 4;
 }
 
 /// Of rows 2 lane and 2 lane + 1: a sum of 2^x, as a multiple of 2^origin.
@@ -163,14 +170,14 @@ class ExchangeWarp {
   /// The whole from one trip: adds this rank's part and waits for the others'. Whether the totals are in range.
   /// Rows 2 lane lie in the first half of a slot, the others in the second.
   __device__ bool add_up(const RowSums& own, const TileCursor& cursor, RowSums& sums) {
-    std::uint64_t* totals = totals_of(args_, team_, cursor.packet_slot) + lane_;
+    std::uint64_t* totals = total_of(args_, team_, cursor.packet_slot, lane_);
 #pragma unroll
     for (int r = 0; r < 2; ++r)
-      sm90::add_relaxed(totals + 32 * r, RowTotals::part(own.sum[r], own.origin[r], expected_));
+      sm90::add_relaxed(totals + 32 * kTotalSpread * r, RowTotals::part(own.sum[r], own.origin[r], expected_));
     std::uint64_t total[2];
     do {
 #pragma unroll
-      for (int r = 0; r < 2; ++r) total[r] = sm90::load_relaxed(totals + 32 * r);
+      for (int r = 0; r < 2; ++r) total[r] = sm90::load_relaxed(totals + 32 * kTotalSpread * r);
     } while (!all_lanes(RowTotals::complete(total[0], team_.members) &&
                         RowTotals::complete(total[1], team_.members)));
 #pragma unroll
@@ -194,7 +201,7 @@ class ExchangeWarp {
                          ? cursor.packet_slot + kAhead
                          : cursor.packet_slot + kAhead - kPacketSlots;
     const std::uint64_t zeros[2] = {0, 0};
-    sm90::store_relaxed(totals_of(args_, team_, slot) + 2 * lane_, zeros);
+    sm90::store_relaxed(total_of(args_, team_, slot, 2 * lane_), zeros);
     sm90::fence_gpu();
     __syncwarp();
   }
@@ -331,13 +338,15 @@ class ExchangeWarp {
     __syncwarp();
   }
 
-  /// Each factor as the sum of two fp16 numbers, the high part in the low half.
+  /// Each factor as an fp16 number in the low half and what it lacks, times 2^kRestBits, in the high half.
   __device__ static uint2 split_factors(const float (&factors)[2]) {
     const __half2 high = __floats2half2_rn(factors[0], factors[1]);
     const float2 taken = __half22float2(high);
-    const __half2 low = __floats2half2_rn(factors[0] - taken.x, factors[1] - taken.y);
-    const __half2 first = __lows2half2(high, low);
-    const __half2 second = __highs2half2(high, low);
+    constexpr float kRest = 1 << kRestBits;
+    const __half2 rest =
+        __floats2half2_rn((factors[0] - taken.x) * kRest, (factors[1] - taken.y) * kRest);
+    const __half2 first = __lows2half2(high, rest);
+    const __half2 second = __highs2half2(high, rest);
     return make_uint2(*reinterpret_cast<const std::uint32_t*>(&first),
                       *reinterpret_cast<const std::uint32_t*>(&second));
   }

@@ -39,8 +39,9 @@ __device__ inline void prepare(const ResidentArguments& args,
   for (int i = thread; i < kPackets; i += Policy::kThreads) packets[i] = 0;
   if (team.tiles.rank == 0) {
     std::uint64_t* results = results_of(args, team, 0);
-    std::uint64_t* totals = totals_of(args, team, 0);
-    for (int i = thread; i < kPackets; i += Policy::kThreads) results[i] = totals[i] = 0;
+    for (int i = thread; i < kPackets; i += Policy::kThreads) results[i] = 0;
+    std::uint64_t* totals = total_of(args, team, 0, 0);
+    for (int i = thread; i < kPackets * kTotalSpread; i += Policy::kThreads) totals[i] = 0;
   }
 }
 

@@ -134,6 +134,7 @@ __device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
 
 /// Slots of the ring of packets: three times ResidentPolicy::kMostTileSlots.
 inline constexpr int kPacketSlots = 18;
+inline constexpr int kTotalSpread = 4;  // of a line's 16 totals one in so many is used
 
 /// The tiles of a team in order: head after head, tile after tile.
 struct TileCursor {

@@ -260,18 +260,18 @@ class ScoreGroup {
     return sm90::shared_address(shared_.weights[slot]) + lane_offset_;
   }
 
-  /// Multiplies this warp's rows of a chunk of weights.
+  /// Multiplies this warp's rows of a chunk of weights. In fp32: a factor may be small, and as an fp16 number
+  /// coarse.
   __device__ __forceinline__ void scale_weights(int slot, const float (&factor)[2]) {
     const std::uint32_t address = weight_address(slot);
-    const __half2 by[2] = {__float2half2_rn(factor[0]), __float2half2_rn(factor[1])};
 #pragma unroll
     for (int piece = 0; piece < 4; ++piece) {
       std::uint32_t packed[4];
       sm80::ldmatrix_x4(packed, address ^ (piece << 5));
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const __half2 scaled = __hmul2(*reinterpret_cast<const __half2*>(&packed[i]), by[i % 2]);
-        packed[i] = *reinterpret_cast<const std::uint32_t*>(&scaled);
+        const float2 weights = __half22float2(*reinterpret_cast<const __half2*>(&packed[i]));
+        packed[i] = pack(weights.x * factor[i % 2], weights.y * factor[i % 2]);
       }
       sm90::stmatrix_x4(address ^ (piece << 5), packed);
     }

@@ -33,7 +33,7 @@ struct ResidentArguments {
   Divisor divisor;
   std::uint64_t* packets;  // [teams, ranks, kPacketSlots, 64]: what every rank tells its team
   std::uint64_t* results;  // [teams, kPacketSlots, 64]: combined over the team
-  std::uint64_t* totals;   // [teams, kPacketSlots, 64]: what all ranks add to
+  std::uint64_t* totals;   // [teams, kPacketSlots, 64 kTotalSpread]: what all ranks add to
 };
 
 /// One instantiation and how it wants to be launched: one CTA an SM, all of them at once.
