@@ -94,8 +94,8 @@ TEST_F(ResidentTotals, SumsInRangeAreThoseOfTheParts) {
 
 TEST_F(ResidentTotals, WhatIsTooSmallTooLargeOrNaNIsNotExact) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  const std::vector<float> bad = {0,  std::exp2(-23.0f), std::exp2(-80.0f), 17, std::exp2(20.0f), kInfinity,
-                                  NAN};
+  const std::vector<float> bad = {
+      0, std::exp2(-23.0f), std::exp2(-80.0f), 17, std::exp2(20.0f), kInfinity, NAN};
   std::vector<float> sums;
   for (const float one : bad) {
     sums.push_back(one);

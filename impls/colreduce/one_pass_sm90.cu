@@ -1,17 +1,16 @@
 // The column reduction in one pass: each score is computed once, its weight stays on chip.
 //
 // Computes what wgmma_sm90 does; two passes exist only because a row's normaliser is known late.
-//   Here the exponentials wait for it in shared memory as fp16, and the CTAs that share a head tell
-//   each other their parts of the normalisers.
+//   Here the exponentials wait for it in shared memory as fp16, and the CTAs that share a head add
+//   up their parts of the normalisers.
 // Mapping: a team of CTAs shares a head, each owns up to four chunks of 64 keys, dealt in a zigzag
 //   so that a causal mask leaves all equally much. Queries stream past in tiles of 64. Two pairs of
 //   score groups (warpgroups) take tiles in turn; exchange warps tell and learn the normalisers;
 //   column warps reduce the weights over the queries; one thread loads.
-// Memory: 64 KiB of keys, two tiles of queries and 15 chunks of weights (8 KiB each; at D = 128), or
-//   one tile and 17 chunks where more than 8 CTAs share a head; one CTA an SM. The workspace holds packets of 8 bytes, at most 4 MiB.
+// Memory: 64 KiB of keys, two tiles of queries and 15 chunks of weights (8 KiB each; at D = 128); one
+//   CTA an SM. The workspace holds words of 8 bytes (resident_sm90.h).
 // Traffic: 2 B H M N D FLOP, B H M N exponentials, keys once from HBM, queries once a CTA of the
-//   team from L2; 64 packets a tile and rank. Limits: issue slots and the trip of a packet, which
-//   the weights in flight must cover.
+//   team from L2; 64 additions a tile and rank. Limits: README.md.
 // Rounding: scores and sums fp32, ex2.approx; exponentials relative to a row's reference rounded to
 //   fp16 (2^-11); row factors and column sums fp32, tiles in order: deterministic.
 // Source: the idea and its arithmetic are derived in README.md, "one_pass_sm90". The kernel is

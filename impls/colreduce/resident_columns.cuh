@@ -126,10 +126,9 @@ class ColumnWarp {
       for (int i = 0; i < 2; ++i)
 #pragma unroll
         for (int r = 0; r < 2; ++r)
-          columns[half + i][r] = kMax
-                                     ? fmaxf(columns[half + i][r], part[i][2 * r])
-                                     : columns[half + i][r] +
-                                           fmaf(part[i][2 * r + 1], kRest, part[i][2 * r]);
+          columns[half + i][r] =
+              kMax ? fmaxf(columns[half + i][r], part[i][2 * r])
+                   : columns[half + i][r] + fmaf(part[i][2 * r + 1], kRest, part[i][2 * r]);
     }
     // To a score group: the slot may be written again.
     release_together(shared_.weight_free[weight_slot], lane_);

@@ -114,7 +114,6 @@ class ExchangeWarp {
   }
 
  private:
-
   /// Where exponents of what is below `max` are measured from.
   __device__ static float origin(float max) { return max == -INFINITY ? 0.0f : max; }
 
@@ -173,7 +172,8 @@ class ExchangeWarp {
     std::uint64_t* totals = total_of(args_, team_, cursor.packet_slot, lane_);
 #pragma unroll
     for (int r = 0; r < 2; ++r)
-      sm90::add_relaxed(totals + 32 * kTotalSpread * r, RowTotals::part(own.sum[r], own.origin[r], expected_));
+      sm90::add_relaxed(totals + 32 * kTotalSpread * r,
+                        RowTotals::part(own.sum[r], own.origin[r], expected_));
     std::uint64_t total[2];
     do {
 #pragma unroll
@@ -356,7 +356,7 @@ class ExchangeWarp {
   const Team& team_;
   const int warp_;  // of the exchange warps
   const int lane_;
-  float expected_;  // log2 of the largest sum of the next tile, the same for all ranks; NaN: not known
+  float expected_;  // log2 of the next tile's largest sum, the same for all ranks; NaN: unknown
 };
 
 }  // namespace attn::colreduce

@@ -55,9 +55,10 @@ class Loader {
     sm90::mbarrier_arrive_expect(full, Policy::kTileBytes);
 #pragma unroll
     for (int box = 0; box < Policy::kBoxes; ++box)
-      sm90::tma_load_4d(sm90::shared_address(shared_.queries[queries_.slot]) + box * Policy::kBoxBytes,
-                        &args_.q.map, full, 64 * box, cursor_.tile * kTileRows,
-                        head_ % args_.H * args_.q.head_step, head_ / args_.H * args_.q.batch_step);
+      sm90::tma_load_4d(
+          sm90::shared_address(shared_.queries[queries_.slot]) + box * Policy::kBoxBytes,
+          &args_.q.map, full, 64 * box, cursor_.tile * kTileRows,
+          head_ % args_.H * args_.q.head_step, head_ / args_.H * args_.q.batch_step);
     queries_.template advance<Policy::kPairs>();
   }
 

@@ -125,8 +125,7 @@ __device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
   team.row_tiles = team.tiles.tiles();
   team.visible = team.tiles.visible();
   team.members = team.tiles.participants(team.visible.most);
-  team.first_tile =
-      team.tiles.rank < team.members ? team.visible.first_tile() : team.row_tiles;
+  team.first_tile = team.tiles.rank < team.members ? team.visible.first_tile() : team.row_tiles;
   team.whole = team.tiles.whole();
   team.used_chunks = team.tiles.template own_chunks<Policy::kChunks>(team.visible.most);
   return team;

@@ -61,7 +61,8 @@ using ResidentKernels = ResidentKernel (*)(DType, std::int64_t, ResidentVariant)
 /// takes, keys of a head that fit on the device; sums and means over heads; sm_90.
 Support resident_supports(const ColReduce::Problem&, const DeviceInfo&, ResidentKernels);
 
-/// Packets, results and counters: at most 4 MiB on 132 SMs; and parts of combined heads.
+/// Packets, results and totals: at most 7.3 MB on 132 SMs, where a CTA has a head alone, and 4.3 MB where it has
+/// not; and parts of combined heads.
 std::size_t resident_workspace_bytes(const ColReduce::Problem&, const DeviceInfo&, ResidentKernels);
 
 Launch plan_resident(const ColReduce::Problem&,

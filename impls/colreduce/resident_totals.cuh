@@ -12,7 +12,8 @@ namespace attn::colreduce {
 /// total: they agree on whether it is exact enough, the roundings of 132 ranks below 2^-15 of it.
 struct RowTotals {
   static constexpr int kCountBit = 56;
-  static constexpr int kPoint = 44;  ///< a sum that is as expected, 2^expected, is this power of two
+  static constexpr int kPoint =
+      44;  ///< a sum that is as expected, 2^expected, is this power of two
   static constexpr int kLeastBit = 22;
   static constexpr int kMostBit = 48;  ///< 132 parts that are less do not reach the count
   /// Sums in so many binades below the expected one are exact enough.

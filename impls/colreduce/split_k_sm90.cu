@@ -5,7 +5,7 @@
 // Mapping: as one_pass_sm90 with one pair of score groups and up to eight chunks a CTA; a tile is a
 //   head, so that the exchange of one head goes on under the next ones.
 // Memory: 64 KiB of keys on their way, one tile of queries, 17 chunks of weights (8 KiB each; at D
-//   = 128); one CTA an SM. The workspace holds packets of 8 bytes, at most 4 MiB.
+//   = 128); one CTA an SM. The workspace holds words of 8 bytes (resident_sm90.h).
 // Traffic: the keys once, from HBM, which is the limit to expect; the queries once a CTA, from L2.
 // Rounding: as one_pass_sm90.
 // Source: as one_pass_sm90.
