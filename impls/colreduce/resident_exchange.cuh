@@ -6,9 +6,9 @@
 // trips. A packet is valid when it carries its tile's number, which no other tile of the launch has, and
 // packets start at zero: neither order nor fences nor flags are needed.
 //
-// The slots are a ring. A rank is at most kMostTileSlots tiles ahead of its own column warps, which
-// have then seen what all ranks told: hence no rank still reads a slot that is 2 kMostTileSlots + 1
-// tiles old.
+// The slots are a ring, in which every slot belongs to the same exchange warp of all ranks. A warp tells of a
+// tile when it has read all that was told of its tile before: hence, once all ranks have told of a tile, none
+// reads an older slot any more.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -188,12 +188,13 @@ class ExchangeWarp {
     return all_lanes(RowTotals::exact(total[0]) && RowTotals::exact(total[1]));
   }
 
-  /// Readies the slot of half a ring of tiles on: ranks take turns. All have told of this tile, and read what was in
-  /// that slot: it is farther back than they may be. Nobody adds to it before having seen what this warp tells of
-  /// its next tile, behind the fence: as many tiles lie between as a rank may be ahead.
+  /// Readies the slot of half a ring of tiles on: ranks take turns. All have told of this tile, and hence read what
+  /// was in that slot. They add to it after having seen what this warp tells of its next tile, behind the fence.
   __device__ void clear_totals(const TileCursor& cursor) {
     constexpr int kAhead = kPacketSlots / 2;
-    static_assert(Policy::kMostTileSlots + kExchangeWarps <= kAhead);
+    static_assert(kAhead % kExchangeWarps == 0 && kPacketSlots % kExchangeWarps == 0,
+                  "a slot belongs to one warp");
+    static_assert(kAhead > kExchangeWarps, "this warp tells of a tile between");
     if (cursor.number % static_cast<unsigned>(team_.members) !=
         static_cast<unsigned>(team_.tiles.rank))
       return;

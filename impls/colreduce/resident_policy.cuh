@@ -52,8 +52,8 @@ struct ResidentPolicy {
   static constexpr int kGroupKeySlots = kKeySlots / kPair;  // of a ring
   /// Tiles whose weights may wait for their normaliser. So few that a score group is never two
   /// turns of the ring of weights ahead of the column warps, which a barrier's parity could not
-  /// tell; at most kMostTileSlots, on which the packets' lifetime depends; and as many for each
-  /// exchange warp, which sees the phases of its own slots only.
+  /// tell; at most kMostTileSlots, as more gained nothing; and as many for each exchange warp, which
+  /// sees the phases of its own slots only.
   static constexpr int kTurns = 2 * kWeightSlots / kChunks - 1;
   static constexpr int kMostTileSlots = 6;
   static constexpr int kTileSlots =
@@ -131,7 +131,7 @@ __device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
   return team;
 }
 
-/// Slots of the ring of packets: three times ResidentPolicy::kMostTileSlots.
+/// Slots of the ring of packets and totals, half a ring as many for each exchange warp.
 inline constexpr int kPacketSlots = 18;
 inline constexpr int kTotalSpread = 4;  // of a line's 16 totals one in so many is used
 
