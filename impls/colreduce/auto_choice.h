@@ -10,6 +10,7 @@
 #include "impls/colreduce/plain_problem.h"
 #include "impls/colreduce/resident_choices.h"
 #include "impls/colreduce/resident_tiles.h"
+#include "reference/attention_mask.h"
 #include "reference/colreduce/contract.h"
 
 namespace attn::colreduce {
@@ -27,6 +28,12 @@ inline std::string_view portable_choice(const ColReduce::Problem& p, const Devic
   return tiles <= 2 * std::int64_t{device.sm_count} ? "split_k" : "mma_sm80";
 }
 
+/// Whether the query in the middle sees less than two thirds of the keys: under a square causal mask, not
+/// under one of few queries and many keys.
+constexpr bool hides_much(const AttentionMask& mask) {
+  return 3 * mask.key_end(mask.M / 2) < 2 * mask.N;
+}
+
 /// Whether a diagonal hides so much of a plain problem that it is faster to compute the visible
 /// scores twice than each once: what a tile of one_pass_sm90 costs besides scores does not shrink with the keys
 /// that it sees. At D = 128 one_pass_sm90 wins causal squares up to 16384^2, at D = 64 up to 4096^2, as long as its teams
@@ -40,8 +47,9 @@ inline bool hides_too_much(const ColReduce::Problem& p, const DeviceInfo& device
   constexpr std::int64_t kResidentChunks = 4;  // of a CTA of one_pass_sm90
   const TeamChoice team =
       choose_team(p.B * p.H, (p.N + kChunkKeys - 1) / kChunkKeys, device.sm_count, kResidentChunks);
-  const std::int64_t turns = (p.B * p.H + team.teams - 1) / std::max(team.teams, 1) * team.teams;
-  return 10 * p.B * p.H < 9 * turns;  // heads that all teams together have time for
+  if (team.ranks == 0) return false;  // one_pass_sm90 refuses
+  const std::int64_t rounds = (p.B * p.H + team.teams - 1) / team.teams;
+  return 10 * p.B * p.H < 9 * rounds * team.teams;  // teams idle for a tenth of the time
 }
 
 /// Whether wgmma_sm90 leaves most of its tiles of 256 queries empty: few queries whose heads share no

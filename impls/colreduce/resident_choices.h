@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "reference/attention_mask.h"
-
 namespace attn::colreduce {
 
 /// The CTAs of a launch: `teams` heads at a time, `ranks` CTAs each.
@@ -37,12 +35,6 @@ constexpr TeamChoice choose_team(std::int64_t heads,
     best = {static_cast<int>(ranks), static_cast<int>(teams), cost};
   }
   return best;
-}
-
-/// Whether the query in the middle sees less than two thirds of the keys: under a square causal mask, not
-/// under one of few queries and many keys.
-constexpr bool hides_much(const AttentionMask& mask) {
-  return 3 * mask.key_end(mask.M / 2) < 2 * mask.N;
 }
 
 /// Heads that are combined, and where their sums may go.
