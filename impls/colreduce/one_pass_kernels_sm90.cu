@@ -4,15 +4,22 @@
 namespace attn::colreduce {
 namespace {
 
-// D, pairs of score groups, chunks of a CTA, slots of keys and of weights:
+// D, crews of score groups, groups of a crew, slots of queries, chunks of a CTA, slots of keys and of weights.
+// Four crews of one group read queries once and pay for a tile once, however few of its chunks a mask leaves: causal
+// 4096^2 takes less than with two crews of two. But a crew of two is done with four chunks sooner, and weights, which
+// wait for the last of them, are short of slots at D = 96 and 128.
+template <int kD, int kWeightSlots, bool kMasked, bool kShared>
+using OnePass =
+    ResidentPolicy<kD, kShared ? 2 : 4, kShared ? 2 : 1, 2, 4, 4, kWeightSlots, false, kMasked>;
+
 template <int kD, bool kMasked>
 struct OnePassPolicy;
 template <bool kMasked>
-struct OnePassPolicy<64, kMasked> : ResidentPolicy<64, 2, 4, 4, 21, false, kMasked> {};
+struct OnePassPolicy<64, kMasked> : OnePass<64, 21, kMasked, false> {};
 template <bool kMasked>
-struct OnePassPolicy<96, kMasked> : ResidentPolicy<96, 2, 4, 4, 15, false, kMasked> {};
+struct OnePassPolicy<96, kMasked> : OnePass<96, 15, kMasked, !kMasked> {};
 template <bool kMasked>
-struct OnePassPolicy<128, kMasked> : ResidentPolicy<128, 2, 4, 4, 15, false, kMasked> {};
+struct OnePassPolicy<128, kMasked> : OnePass<128, 15, kMasked, !kMasked> {};
 
 }  // namespace
 

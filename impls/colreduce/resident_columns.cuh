@@ -41,14 +41,13 @@ class ColumnWarp {
     for (TileCursor cursor(team_); !cursor.ended(team_);) {
       const int active = active_chunks<Policy>(team_, cursor.tile);
       // From an exchange warp: the tile's factors; its weights are older.
-      wait_together(shared_.factor_full[tiles.slot], tiles.phase);
+      wait_together(shared_.factor_full[tiles.slot], tiles.parity());
       take_factors(tiles.slot);
 #pragma unroll
       for (int own = 0; own < kOwnChunks; ++own) {
         RingCursor chunk = weights;
-        chunk.template advance<Policy::kWeightSlots>(kColumnWarps * own + warp_);
-        if (kColumnWarps * own + warp_ < active)
-          reduce_chunk(columns_[own], tiles.slot, chunk.slot);
+        chunk.template advance<Policy::kWeightSlots>(own_chunk(own));
+        if (own_chunk(own) < active) reduce_chunk(columns_[own], tiles.slot, chunk);
       }
       // To a score group: this warp needs the tile's factors no more.
       release_together(shared_.tile_free[tiles.slot], lane_);
@@ -60,15 +59,23 @@ class ColumnWarp {
   }
 
  private:
-  static constexpr int kOwnChunks = Policy::kChunks / kColumnWarps;  // of a warp
+  static constexpr int kSharers = Policy::kSharers;
+  static constexpr int kPieces = 4 / kSharers;  // of 16 keys, of the four in a chunk
+  static constexpr int kOwnChunks = Policy::kChunks * kSharers / kColumnWarps;  // of a warp
   static constexpr int kSteps = kTileRows / 16;
+
+  /// Of a tile, the warp's chunk number `own`, and the first of its pieces of it.
+  __device__ __forceinline__ int own_chunk(int own) const {
+    return kColumnWarps / kSharers * own + warp_ / kSharers;
+  }
+  __device__ __forceinline__ int first_piece() const { return warp_ % kSharers * kPieces; }
 
   __device__ void clear() {
     poison_end_ = 0;
 #pragma unroll
     for (int own = 0; own < kOwnChunks; ++own)
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
+      for (int i = 0; i < kPieces; ++i)
 #pragma unroll
         for (int c = 0; c < 2; ++c) columns_[own][i][c] = 0;
   }
@@ -96,20 +103,20 @@ class ColumnWarp {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const uint2 pair = *reinterpret_cast<const uint2*>(
-              &shared_.rows[slot][warp_ % kPair][16 * step + 8 * i + lane_ % 4 * 2]);
+              &shared_.rows[slot][warp_ / kSharers % Policy::kCrewGroups][16 * step + 8 * i + lane_ % 4 * 2]);
           factors_[step][i] = column < 2 ? __byte_perm(pair.x, pair.y, halves) : 0u;
         }
     }
   }
 
   /// Adds a chunk of weights, 64 queries of 64 keys, to this warp's columns.
-  __device__ void reduce_chunk(float (&columns)[4][2], int slot, int weight_slot) {
+  __device__ void reduce_chunk(float (&columns)[kPieces][2], int slot, const RingCursor& chunk) {
     // Lanes give rows of 8 x 8 matrices (keys 0, 8; queries 0, 8) that arrive transposed.
     const std::uint32_t row = lane_ / 16 * 8 + lane_ % 8;
-    const std::uint32_t address = sm90::shared_address(shared_.weights[weight_slot]) + row * 128 +
-                                  ((lane_ / 8 % 2 ^ lane_ % 8) << 4);
+    const std::uint32_t address = sm90::shared_address(shared_.weights[chunk.slot]) + row * 128 +
+                                  ((2 * first_piece() + lane_ / 8 % 2 ^ lane_ % 8) << 4);
 #pragma unroll
-    for (int half = 0; half < 4; half += 2) {
+    for (int half = 0; half < kPieces; half += 2) {
       float part[2][4] = {};  // two chains of products that do not wait for each other
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
@@ -131,7 +138,7 @@ class ColumnWarp {
                    : columns[half + i][r] + fmaf(part[i][2 * r + 1], kRest, part[i][2 * r]);
     }
     // To a score group: the slot may be written again.
-    release_together(shared_.weight_free[weight_slot], lane_);
+    release_together(shared_.weight_free[chunk.slot][chunk.turn % Policy::kTurnBarriers], lane_);
   }
 
   __device__ void add(float (&part)[4], const std::uint32_t (&weights)[4], int step, int slot) {
@@ -141,7 +148,7 @@ class ColumnWarp {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {  // key lane / 4 + 8 (i mod 2), queries from 8 (i / 2)
         const float2 factors = *reinterpret_cast<const float2*>(
-            &shared_.rows[slot][warp_ % kPair][16 * step + i / 2 * 8 + lane_ % 4 * 2]);
+            &shared_.rows[slot][warp_ / kSharers % Policy::kCrewGroups][16 * step + i / 2 * 8 + lane_ % 4 * 2]);
         const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(&weights[i]));
         const float larger = fmaxf(pair.x * factors.x, pair.y * factors.y);
         part[i % 2 * 2] = fmaxf(part[i % 2 * 2], larger);
@@ -156,9 +163,9 @@ class ColumnWarp {
         static_cast<std::uint32_t>(slice % args_.parts * outputs + slice / args_.parts);
 #pragma unroll
     for (int own = 0; own < kOwnChunks; ++own) {
-      const int first_key = team_.tiles.first_key(kColumnWarps * own + warp_) + lane_ / 4;
+      const int first_key = team_.tiles.first_key(own_chunk(own)) + 16 * first_piece() + lane_ / 4;
 #pragma unroll
-      for (int piece = 0; piece < 4; ++piece) {
+      for (int piece = 0; piece < kPieces; ++piece) {
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
           float whole = columns_[own][piece][r];
@@ -178,7 +185,7 @@ class ColumnWarp {
   const int warp_;  // of the column warps
   const int lane_;
   std::uint32_t factors_[kSteps][2];  // B operands of the tile
-  float columns_[kOwnChunks][4][2];   // keys lane / 4 and the eighth after it, 16 keys a piece
+  float columns_[kOwnChunks][kPieces][2];  // keys lane / 4 and the eighth after it, 16 keys a piece
   int poison_end_;                    // of the slice's heads: keys before this one are poisoned
 };
 

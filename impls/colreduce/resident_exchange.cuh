@@ -6,9 +6,9 @@
 // trips. A packet is valid when it carries its tile's number, which no other tile of the launch has, and
 // packets start at zero: neither order nor fences nor flags are needed.
 //
-// The slots are a ring, in which every slot belongs to the same exchange warp of all ranks. A warp tells of a
-// tile when it has read all that was told of its tile before: hence, once all ranks have told of a tile, none
-// reads an older slot any more.
+// Every slot belongs to the same exchange warp of all ranks. A warp tells of a tile when it has read all that was
+// told of its tile before: hence, once all ranks have told of a tile, none reads an older slot any more, and two
+// slots a warp would do. Packets, which some ranks read later than others tell, have a longer ring.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -54,13 +54,12 @@ __device__ inline std::uint64_t* results_of(const ResidentArguments& args,
   return args.results + (team.team * kPacketSlots + slot) * kTileRows;
 }
 
-/// The total of place `place` of 64 of a slot: four to a line of 128 bytes, because additions to one line follow
-/// each other in L2.
+/// The total of place `place` of 64 of a slot, four neighbours after each other (kTotalSpread).
 __device__ inline std::uint64_t* total_of(const ResidentArguments& args,
                                           const Team& team,
                                           int slot,
                                           int place) {
-  return args.totals + (team.team * kPacketSlots + slot) * (kTileRows * kTotalSpread) +
+  return args.totals + (team.team * kTotalSlots + slot) * (kTileRows * kTotalSpread) +
          place / 4 * (4 * kTotalSpread) + place % 4;
 }
 
@@ -85,6 +84,7 @@ class ExchangeWarp {
         team_(team),
         warp_(warp),
         lane_(lane),
+        totals_{total_of(args, team, 2 * warp, lane), total_of(args, team, 2 * warp + 1, lane)},
         expected_(ceilf(log2_approx(static_cast<float>(args.mask.N)))) {}
 
   __device__ void run() {
@@ -95,19 +95,18 @@ class ExchangeWarp {
     slots.template advance<Policy::kTileSlots>(warp_);
 #pragma unroll 1
     while (!cursor.ended(team_)) {
-      // From a pair of score groups: weights, references and sums.
-      wait_together(shared_.tile_full[slots.slot], slots.phase);
-      float references[kPair][2];
+      // From a crew of score groups: weights, references and sums.
+      wait_together(shared_.tile_full[slots.slot], slots.parity());
+      float references[Policy::kCrewGroups][2];
       const RowSums own = own_sums(slots.slot, references);
       RowSums sums;
-      if (!expects() || !add_up(own, cursor, sums)) {
+      if (!expects() || !add_up(own, sums)) {
         publish(own, cursor);
         combine_rows(cursor);
         sums = poll_results(cursor);
       }
-      expect(sums);
       put_factors(sums, cursor, slots.slot, references);
-      clear_totals(cursor);
+      expect(sums);
       slots.template advance<Policy::kTileSlots>(kExchangeWarps);
       cursor.advance(team_, kExchangeWarps);
     }
@@ -122,23 +121,28 @@ class ExchangeWarp {
   __device__ static bool all_lanes(bool condition) { return __all_sync(0xffffffffu, condition); }
 
   /// This rank's part of the normalisers; hands the rows' references on.
-  __device__ RowSums own_sums(int slot, float (&references)[kPair][2]) const {
-    float sums[kPair][2];
+  __device__ RowSums own_sums(int slot, float (&references)[Policy::kCrewGroups][2]) const {
+    float sums[Policy::kCrewGroups][2];
 #pragma unroll
-    for (int half = 0; half < kPair; ++half) {
-      const uint2 words = *reinterpret_cast<const uint2*>(&shared_.rows[slot][half][2 * lane_]);
-      references[half][0] = __uint_as_float(words.x);
-      references[half][1] = __uint_as_float(words.y);
-      const float2 pair = *reinterpret_cast<const float2*>(&shared_.sums[slot][half][2 * lane_]);
-      sums[half][0] = pair.x;
-      sums[half][1] = pair.y;
+    for (int member = 0; member < Policy::kCrewGroups; ++member) {
+      const uint2 words = *reinterpret_cast<const uint2*>(&shared_.rows[slot][member][2 * lane_]);
+      references[member][0] = __uint_as_float(words.x);
+      references[member][1] = __uint_as_float(words.y);
+      const float2 pair = *reinterpret_cast<const float2*>(&shared_.sums[slot][member][2 * lane_]);
+      sums[member][0] = pair.x;
+      sums[member][1] = pair.y;
     }
     RowSums own;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      own.origin[r] = origin(fmaxf(references[0][r], references[1][r]));
-      own.sum[r] = sums[0][r] * exp2_approx(references[0][r] - own.origin[r]) +
-                   sums[1][r] * exp2_approx(references[1][r] - own.origin[r]);
+      float largest = references[0][r];
+#pragma unroll
+      for (int member = 1; member < Policy::kCrewGroups; ++member) largest = fmaxf(largest, references[member][r]);
+      own.origin[r] = origin(largest);
+      own.sum[r] = Policy::kCrewGroups == 1 ? sums[0][r] : 0;
+#pragma unroll
+      for (int member = 0; Policy::kCrewGroups > 1 && member < Policy::kCrewGroups; ++member)
+        own.sum[r] += sums[member][r] * exp2_approx(references[member][r] - own.origin[r]);
     }
     return own;
   }
@@ -167,44 +171,31 @@ class ExchangeWarp {
   }
 
   /// The whole from one trip: adds this rank's part and waits for the others'. Whether the totals are in range.
-  /// Rows 2 lane lie in the first half of a slot, the others in the second.
-  __device__ bool add_up(const RowSums& own, const TileCursor& cursor, RowSums& sums) {
-    std::uint64_t* totals = total_of(args_, team_, cursor.packet_slot, lane_);
+  /// Rows 2 lane lie in the first half of a slot, the others in the second. What a slot held before all ranks
+  /// have read, and take off: it is never cleared.
+  __device__ bool add_up(const RowSums& own, RowSums& sums) {
+    std::uint64_t* totals = turn_ ? totals_[1] : totals_[0];
+    constexpr int kRows = 32 * kTotalSpread;
 #pragma unroll
     for (int r = 0; r < 2; ++r)
-      sm90::add_relaxed(totals + 32 * kTotalSpread * r,
+      sm90::add_relaxed(totals + kRows * r,
                         RowTotals::part(own.sum[r], own.origin[r], expected_));
     std::uint64_t total[2];
     do {
 #pragma unroll
-      for (int r = 0; r < 2; ++r) total[r] = sm90::load_relaxed(totals + 32 * kTotalSpread * r);
+      for (int r = 0; r < 2; ++r) total[r] = sm90::load_relaxed(totals + kRows * r) - before_[0][r];
     } while (!all_lanes(RowTotals::complete(total[0], team_.members) &&
                         RowTotals::complete(total[1], team_.members)));
+    turn_ = !turn_;
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
+      const std::uint64_t now = before_[0][r] + total[r];
+      before_[0][r] = before_[1][r];
+      before_[1][r] = now;
       sums.origin[r] = expected_;
       sums.sum[r] = RowTotals::sum(total[r]);
     }
     return all_lanes(RowTotals::exact(total[0]) && RowTotals::exact(total[1]));
-  }
-
-  /// Readies the slot of half a ring of tiles on: ranks take turns. All have told of this tile, and hence read what
-  /// was in that slot. They add to it after having seen what this warp tells of its next tile, behind the fence.
-  __device__ void clear_totals(const TileCursor& cursor) {
-    constexpr int kAhead = kPacketSlots / 2;
-    static_assert(kAhead % kExchangeWarps == 0 && kPacketSlots % kExchangeWarps == 0,
-                  "a slot belongs to one warp");
-    static_assert(kAhead > kExchangeWarps, "this warp tells of a tile between");
-    if (cursor.number % static_cast<unsigned>(team_.members) !=
-        static_cast<unsigned>(team_.tiles.rank))
-      return;
-    const int slot = cursor.packet_slot < kPacketSlots - kAhead
-                         ? cursor.packet_slot + kAhead
-                         : cursor.packet_slot + kAhead - kPacketSlots;
-    const std::uint64_t zeros[2] = {0, 0};
-    sm90::store_relaxed(total_of(args_, team_, slot, 2 * lane_), zeros);
-    sm90::fence_gpu();
-    __syncwarp();
   }
 
   /// The whole from the team's results.
@@ -301,7 +292,7 @@ class ExchangeWarp {
   __device__ void put_factors(const RowSums& rows,
                               const TileCursor& cursor,
                               int slot,
-                              const float (&references)[kPair][2]) {
+                              const float (&references)[Policy::kCrewGroups][2]) {
     const int row = cursor.tile * kTileRows + 2 * lane_;
     bool weighs[2];
     float inverse[2];
@@ -312,16 +303,16 @@ class ExchangeWarp {
     }
     bool poisoned[2] = {false, false};
 #pragma unroll
-    for (int half = 0; half < kPair; ++half) {
+    for (int member = 0; member < Policy::kCrewGroups; ++member) {
       float factors[2];
 #pragma unroll
       for (int r = 0; r < 2; ++r) {
         const float factor =
-            exp2_approx(references[half][r] - rows.origin[r] + kFactorBits) * inverse[r];
+            exp2_approx(references[member][r] - rows.origin[r] + kFactorBits) * inverse[r];
         poisoned[r] = poisoned[r] || (weighs[r] && factor != factor);
         factors[r] = weighs[r] ? fmaxf(factor, 0.0f) : 0.0f;  // 0 for NaN
       }
-      auto* place = reinterpret_cast<uint2*>(&shared_.rows[slot][half][2 * lane_]);
+      auto* place = reinterpret_cast<uint2*>(&shared_.rows[slot][member][2 * lane_]);
       *place = kMax ? make_uint2(__float_as_uint(factors[0]), __float_as_uint(factors[1]))
                     : split_factors(factors);
     }
@@ -338,7 +329,6 @@ class ExchangeWarp {
                   static_cast<int>(args_.mask.key_end(row + r)));
     __syncwarp();
   }
-
   /// Each factor as an fp16 number in the low half and what it lacks, times 2^kRestBits, in the high half.
   __device__ static uint2 split_factors(const float (&factors)[2]) {
     const __half2 high = __floats2half2_rn(factors[0], factors[1]);
@@ -357,6 +347,9 @@ class ExchangeWarp {
   const Team& team_;
   const int warp_;  // of the exchange warps
   const int lane_;
+  std::uint64_t* const totals_[2];  // this warp's slots in turn, of row 2 lane
+  std::uint64_t before_[2][2] = {};  // what they hold of older tiles, the next one's first
+  bool turn_ = false;
   float expected_;  // log2 of the next tile's largest sum, the same for all ranks; NaN: unknown
 };
 

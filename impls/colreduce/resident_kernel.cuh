@@ -21,14 +21,15 @@ __device__ inline void prepare(const ResidentArguments& args,
   using sm90::mbarrier_init;
   using sm90::shared_address;
   if (thread == 0) {
-    constexpr int kPairWarps = 4 * kPair;
+    constexpr int kCrewWarps = 4 * Policy::kCrewGroups;
     for (auto& barrier : shared.key_full) mbarrier_init(shared_address(&barrier), 1);
     for (auto& barrier : shared.key_free)
-      mbarrier_init(shared_address(&barrier), 4 * Policy::kPairs);
-    for (auto& barrier : shared.query_free) mbarrier_init(shared_address(&barrier), kPairWarps);
+      mbarrier_init(shared_address(&barrier), 4 * Policy::kCrews);
+    for (auto& barrier : shared.query_free) mbarrier_init(shared_address(&barrier), kCrewWarps);
     for (auto& barrier : shared.query_full) mbarrier_init(shared_address(&barrier), 1);
-    for (auto& barrier : shared.weight_free) mbarrier_init(shared_address(&barrier), 1);
-    for (auto& barrier : shared.tile_full) mbarrier_init(shared_address(&barrier), kPairWarps);
+    for (auto& slot : shared.weight_free)
+      for (auto& barrier : slot) mbarrier_init(shared_address(&barrier), Policy::kSharers);
+    for (auto& barrier : shared.tile_full) mbarrier_init(shared_address(&barrier), kCrewWarps);
     for (auto& barrier : shared.factor_full) mbarrier_init(shared_address(&barrier), 1);
     for (auto& barrier : shared.tile_free) mbarrier_init(shared_address(&barrier), kColumnWarps);
     sm90::mbarrier_init_fence();
@@ -41,7 +42,7 @@ __device__ inline void prepare(const ResidentArguments& args,
     std::uint64_t* results = results_of(args, team, 0);
     for (int i = thread; i < kPackets; i += Policy::kThreads) results[i] = 0;
     std::uint64_t* totals = total_of(args, team, 0, 0);
-    for (int i = thread; i < kPackets * kTotalSpread; i += Policy::kThreads) totals[i] = 0;
+    for (int i = thread; i < kTotalSlots * kTileRows * kTotalSpread; i += Policy::kThreads) totals[i] = 0;
   }
 }
 

@@ -10,9 +10,9 @@
 
 namespace attn::colreduce {
 
-/// One thread runs it. Tiles of queries go through a buffer for each pair of score groups. Resident keys are replaced chunk by
-/// chunk as the last score groups of a head are done with them; streamed keys go through a ring for
-/// each group of the pair.
+/// One thread runs it. Tiles of queries go through a ring of buffers, a crew of score groups after the other. Resident
+/// keys are replaced chunk by chunk as the last score groups of a head are done with them; streamed keys go through
+/// a ring for each group of the crew.
 template <class Policy>
 class Loader {
  public:
@@ -48,10 +48,10 @@ class Loader {
 
  private:
   __device__ __forceinline__ void load_queries() {
-    const std::uint32_t full = sm90::shared_address(&shared_.query_full[queries_.slot]);
-    // From the warps of the pair: the tile that was here is in their registers.
+    const std::uint32_t full = sm90::shared_address(&shared_.query_full[crews_.slot]);
+    // From the warps of a crew: the tile that was here is in their registers.
     sm90::mbarrier_wait(sm90::shared_address(&shared_.query_free[queries_.slot]),
-                        queries_.phase ^ 1);
+                        queries_.parity() ^ 1);
     sm90::mbarrier_arrive_expect(full, Policy::kTileBytes);
 #pragma unroll
     for (int box = 0; box < Policy::kBoxes; ++box)
@@ -59,7 +59,8 @@ class Loader {
           sm90::shared_address(shared_.queries[queries_.slot]) + box * Policy::kBoxBytes,
           &args_.q.map, full, 64 * box, cursor_.tile * kTileRows,
           head_ % args_.H * args_.q.head_step, head_ / args_.H * args_.q.batch_step);
-    queries_.template advance<Policy::kPairs>();
+    queries_.template advance<Policy::kQuerySlots>();
+    crews_.template advance<Policy::kCrews>();
   }
 
   /// Where a query head's keys lie in their tensor map.
@@ -85,9 +86,9 @@ class Loader {
     int slot = chunk_;
     std::uint32_t phase = cursor_.round & 1;
     if constexpr (Policy::kStreamKeys) {  // even chunks in one ring, odd ones in the other
-      const int own = (team_.used_chunks + 1 - chunk_ % kPair) / kPair;  // of a head
-      const int position = cursor_.round * own + chunk_ / kPair;
-      slot = chunk_ % kPair * Policy::kGroupKeySlots + position % Policy::kGroupKeySlots;
+      const int own = (team_.used_chunks + 1 - chunk_ % Policy::kCrewGroups) / Policy::kCrewGroups;  // of a head
+      const int position = cursor_.round * own + chunk_ / Policy::kCrewGroups;
+      slot = chunk_ % Policy::kCrewGroups * Policy::kGroupKeySlots + position % Policy::kGroupKeySlots;
       phase = position / Policy::kGroupKeySlots & 1;
     }
     const std::uint32_t full = sm90::shared_address(&shared_.key_full[slot]);
@@ -107,7 +108,8 @@ class Loader {
   const Team& team_;
   TileCursor cursor_;
   int head_;            // the cursor's
-  RingCursor queries_;  // the pair that the next tile of queries is for
+  RingCursor queries_;  // where the next tile of queries goes
+  RingCursor crews_;    // the crew that it is for
   int chunk_ = 0;       // of the cursor's head, the next one to load
 };
 

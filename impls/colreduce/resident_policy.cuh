@@ -9,17 +9,18 @@
 
 namespace attn::colreduce {
 
-/// Warpgroups of a CTA: pairs of score groups turn a tile of queries and the CTA's keys into
-/// weights, one the even chunks and one the odd; service warps load tiles and learn the rows'
-/// normalisers from the team; column warps reduce the weights over the queries.
-inline constexpr int kPair = 2;
+/// Warpgroups of a CTA: crews of score groups turn a tile of queries and the CTA's keys into weights, its groups
+/// taking the chunks in turn; service warps load tiles and learn the rows' normalisers from the team; column warps
+/// reduce the weights over the queries.
 inline constexpr int kExchangeWarps = 3;  // of the four service warps; the last one loads
 inline constexpr int kColumnWarps = 4;
 inline constexpr int kOtherGroups = 2;  // warpgroups besides the score groups
 
 /// Sizes, in tiles of 64 queries and chunks of 64 keys.
 template <int kD_,
-          int kPairs_,
+          int kCrews_,
+          int kCrewGroups_,
+          int kQuerySlots_,
           int kChunks_,
           int kKeySlots_,
           int kWeightSlots_,
@@ -27,11 +28,13 @@ template <int kD_,
           bool kMasked_>
 struct ResidentPolicy {
   static constexpr int kD = kD_;                // head dimension, zero-padded to steps of products
-  static constexpr int kPairs = kPairs_;        // of score groups; tiles go round
+  static constexpr int kCrews = kCrews_;        // of score groups; tiles go round
+  static constexpr int kCrewGroups = kCrewGroups_;  // of a crew: they share a tile
+  static constexpr int kQuerySlots = kQuerySlots_;  // tiles of queries in shared memory
   static constexpr int kChunks = kChunks_;      // that a CTA owns of a head, at most
   static constexpr int kKeySlots = kKeySlots_;  // chunks of keys in shared memory
   static constexpr int kWeightSlots = kWeightSlots_;  // chunks of weights in shared memory
-  static constexpr int kScoreGroups = kPair * kPairs;
+  static constexpr int kScoreGroups = kCrewGroups * kCrews;
   /// Whether some score may be hidden: by a mask, or past the last key in its chunk.
   static constexpr bool kMasked = kMasked_;
   /// Keys stream through rings, one a score group, instead of staying for all tiles of a head.
@@ -41,7 +44,7 @@ struct ResidentPolicy {
   /// Registers of a thread at launch: an SM's, in steps of eight; and what the roles go on with.
   static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
   static constexpr int kPool = kLaunchRegisters * (kScoreGroups + kOtherGroups);
-  static constexpr int kScoreRegisters = kPairs == 1 ? 136 : 96;
+  static constexpr int kScoreRegisters = kScoreGroups == 2 ? 136 : 96;
   static constexpr int kOtherRegisters =
       (kPool - kScoreRegisters * kScoreGroups) / kOtherGroups / 8 * 8;
 
@@ -49,32 +52,30 @@ struct ResidentPolicy {
   static constexpr int kBoxBytes = 64 * 128;
   static constexpr int kTileBytes = kBoxes * kBoxBytes;  // of queries, and of a chunk of keys
   static constexpr int kWeightBytes = kTileRows * kChunkKeys * 2;
-  static constexpr int kGroupKeySlots = kKeySlots / kPair;  // of a ring
-  /// Tiles whose weights may wait for their normaliser. So few that a score group is never two
-  /// turns of the ring of weights ahead of the column warps, which a barrier's parity could not
-  /// tell; at most kMostTileSlots, as more gained nothing; and as many for each exchange warp, which
-  /// sees the phases of its own slots only.
-  static constexpr int kTurns = 2 * kWeightSlots / kChunks - 1;
-  static constexpr int kMostTileSlots = 6;
-  static constexpr int kTileSlots =
-      (kTurns < kMostTileSlots ? kTurns : kMostTileSlots) / kExchangeWarps * kExchangeWarps;
-  static constexpr int kPoisonSlots = 4 * kMostTileSlots;
+  static constexpr int kGroupKeySlots = kKeySlots / kCrewGroups;  // of a ring
+  /// Tiles under way, from the scores to the columns.
+  static constexpr int kTileSlots = 12 / kCrewGroups;
+  static constexpr int kPoisonSlots = 4 * kTileSlots;
+  /// Column warps that share a chunk by its keys: under a mask many tiles have too few chunks for all warps.
+  static constexpr int kSharers = kMasked ? 2 : 1;
+  /// Barriers of a slot of weights, for turns of the ring one after the other. A crew sees few of a slot's
+  /// turns, and could not tell one from the next but one by a barrier's parity alone.
+  static constexpr int kTurnBarriers = 4;
 
   struct Shared {
     unsigned char keys[kKeySlots][kTileBytes];
-    unsigned char queries[kPairs][kTileBytes];
+    unsigned char queries[kQuerySlots][kTileBytes];
     unsigned char weights[kWeightSlots][kWeightBytes];  // [query][key], fp16, swizzled
-    /// Of a row in the even and odd chunks: log2 of what its exponentials are relative to, from a
-    /// score group; then, in the same place, the factor that makes them weights, from an exchange
-    /// warp.
-    alignas(16) std::uint32_t rows[kTileSlots][kPair][kTileRows];
-    float sums[kTileSlots][kPair][kTileRows];  // of a row's exponentials
+    /// Of a row, in the chunks of each group of the crew: log2 of what its exponentials are relative to, from a
+    /// score group; then, in the same place, the factor that makes them weights, from an exchange warp.
+    alignas(16) std::uint32_t rows[kTileSlots][kCrewGroups][kTileRows];
+    float sums[kTileSlots][kCrewGroups][kTileRows];  // of a row's exponentials
     int poison_end[kPoisonSlots];  // by head: keys before this one are poisoned by a NaN row
     std::uint64_t key_full[kKeySlots];
     std::uint64_t key_free[kKeySlots];
-    std::uint64_t query_full[kPairs];
-    std::uint64_t query_free[kPairs];
-    std::uint64_t weight_free[kWeightSlots];
+    std::uint64_t query_full[kCrews];
+    std::uint64_t query_free[kQuerySlots];
+    std::uint64_t weight_free[kWeightSlots][kTurnBarriers];
     std::uint64_t tile_full[kTileSlots];    // weights, references and sums are there
     std::uint64_t factor_full[kTileSlots];  // factors are there
     std::uint64_t tile_free[kTileSlots];    // the column warps are done
@@ -82,12 +83,15 @@ struct ResidentPolicy {
   static constexpr int kSharedBytes = static_cast<int>(sizeof(Shared));
 
   static_assert(kD % 16 == 0, "a step of a product is 16 components wide");
-  static_assert(kChunks % kColumnWarps == 0, "column warps have as many chunks each");
+  static_assert(kChunks * kSharers % kColumnWarps == 0, "column warps have as many chunks each");
   static_assert(kStreamKeys || kKeySlots == kChunks, "resident keys have a slot each");
-  static_assert(!kStreamKeys || (kPairs == 1 && kKeySlots % kPair == 0), "a ring for each group");
-  static_assert(kTileSlots >= kPairs, "every pair fills a tile");
-  static_assert(kTileSlots >= kExchangeWarps && kWeightSlots >= kPairs * kChunks,
-                "a cursor goes round its ring at most once a step");
+  static_assert(!kStreamKeys || (kCrews == 1 && kKeySlots % kCrewGroups == 0),
+                "a ring for each group");
+  static_assert(kTileSlots % kCrews == 0 && kTileSlots % kExchangeWarps == 0,
+                "crews and exchange warps see all phases of their slots");
+  static_assert(kCrews % kQuerySlots == 0, "a crew has its tiles in one slot");
+  static_assert(kTileSlots * kChunks + kChunks - 1 <= (kTurnBarriers + 1) * kWeightSlots,
+                "what was in a slot so many turns ago is of a tile that is done");
   static_assert(kSharedBytes <= 227 * 1024, "shared memory of a CTA on sm_90");
 };
 
@@ -131,9 +135,11 @@ __device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
   return team;
 }
 
-/// Slots of the ring of packets and totals, half a ring as many for each exchange warp.
-inline constexpr int kPacketSlots = 18;
-inline constexpr int kTotalSpread = 4;  // of a line's 16 totals one in so many is used
+inline constexpr int kPacketSlots = 18;  // of the ring of packets, as many for each exchange warp
+inline constexpr int kTotalSlots = 2 * kExchangeWarps;
+/// Of a line's 16 totals one in so many is used: additions to one line follow each other in L2. A row of 64 over 16
+/// lines instead of 4 gained with 128 CTAs a head, and nothing up to 64.
+inline constexpr int kTotalSpread = 4;
 
 /// The tiles of a team in order: head after head, tile after tile.
 struct TileCursor {
@@ -177,19 +183,23 @@ __device__ __forceinline__ void release_together(std::uint64_t& barrier, int lan
   __syncwarp();
 }
 
-/// A place in a ring of slots with the parity of its turn.
+/// A place in a ring of slots and how often the ring was passed.
 struct RingCursor {
   int slot = 0;
-  std::uint32_t phase = 0;
+  std::uint32_t turn = 0;
 
-  /// At most once round.
-  template <int kSlots>
+  /// By kMost at most.
+  template <int kSlots, int kMost = kSlots>
   __device__ __forceinline__ void advance(int by = 1) {
     slot += by;
-    const bool wraps = slot >= kSlots;
-    slot -= wraps ? kSlots : 0;
-    phase ^= wraps ? 1 : 0;
+#pragma unroll
+    for (int most = kMost; most > 0; most -= kSlots) {
+      const bool wraps = slot >= kSlots;
+      slot -= wraps ? kSlots : 0;
+      turn += wraps ? 1 : 0;
+    }
   }
+  __device__ __forceinline__ std::uint32_t parity() const { return turn & 1; }
 };
 
 }  // namespace attn::colreduce

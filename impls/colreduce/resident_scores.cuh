@@ -36,19 +36,19 @@ class ScoreGroup {
       : args_(args),
         shared_(shared),
         team_(team),
-        pair_(group / kPair),
-        half_(group % kPair),
+        crew_(group / Policy::kCrewGroups),
+        member_(group % Policy::kCrewGroups),
         warp_(__shfl_sync(0xffffffffu, thread / 32, 0)),
         lane_offset_(fragment_offset(warp_, thread % 32)) {}
 
   __device__ __forceinline__ void run() {
     if (team_.first_tile == team_.row_tiles) return;
     TileCursor cursor(team_);
-    int by = pair_;
+    int by = crew_;
 #pragma unroll 1
     while (true) {
       move(cursor, by);
-      by = Policy::kPairs;
+      by = Policy::kCrews;
       if (cursor.ended(team_)) break;
       take_tile(cursor);
     }
@@ -78,7 +78,7 @@ class ScoreGroup {
         cursor.advance(team_);
       }
     }
-    weights_.template advance<Policy::kWeightSlots>(chunks);
+    weights_.template advance<Policy::kWeightSlots, Policy::kCrews * Policy::kChunks>(chunks);
     tiles_.template advance<Policy::kTileSlots>(by);
     if constexpr (!Policy::kStreamKeys) {
       if (cursor.round != round) {
@@ -93,7 +93,7 @@ class ScoreGroup {
   /// passes every chunk of every head, so that no barrier is a phase ahead of one.
   __device__ __forceinline__ void pass_keys(int round) {
 #pragma unroll 1
-    for (int j = released_ ? released_ : half_; j < team_.used_chunks; j += kPair) {
+    for (int j = released_ ? released_ : member_; j < team_.used_chunks; j += Policy::kCrewGroups) {
       wait_together(shared_.key_full[j], round & 1);
       release_together(shared_.key_free[j], lane());
     }
@@ -107,18 +107,18 @@ class ScoreGroup {
     const bool hides = Policy::kMasked && team_.tiles.first_key(active - 1) >=
                                               team_.whole.at(cursor.tile) * kChunkKeys;
     // The group's first and last tile of the head: keys may not have arrived, and are given back.
-    const bool fresh = cursor.tile < team_.first_tile + Policy::kPairs;
-    const bool last = cursor.tile + Policy::kPairs >= team_.row_tiles;
+    const bool fresh = cursor.tile < team_.first_tile + Policy::kCrews;
+    const bool last = cursor.tile + Policy::kCrews >= team_.row_tiles;
     load_fragments();
     // From the column warps: they have finished the tile that was here, its rows and its weights.
-    wait_together(shared_.tile_free[tiles_.slot], tiles_.phase ^ 1);
+    wait_together(shared_.tile_free[tiles_.slot], tiles_.parity() ^ 1);
     reference_[0] = reference_[1] = -INFINITY;
     sum_[0] = sum_[1] = 0;
     RingCursor weights = weights_;
-    weights.template advance<Policy::kWeightSlots>(half_);
-    int j = half_;
+    weights.template advance<Policy::kWeightSlots>(member_);
+    int j = member_;
 #pragma unroll 1
-    for (; j < active; j += kPair) {
+    for (; j < active; j += Policy::kCrewGroups) {
       const int keys = key_slot(j);
       // Under a mask the first tile of a head need not see all chunks.
       if (fresh || Policy::kMasked || Policy::kStreamKeys)
@@ -126,28 +126,29 @@ class ScoreGroup {
       float scores[32];
       issue(scores, keys);
       // From a column warp: it has read the weights that were where these go.
-      wait_together(shared_.weight_free[weights.slot], weights.phase ^ 1);
+      wait_together(shared_.weight_free[weights.slot][weights.turn % Policy::kTurnBarriers],
+                    weights.turn / Policy::kTurnBarriers & 1);
       sm90::wgmma_wait<0>();
       sm90::pin_registers(scores);
       if (last || Policy::kStreamKeys) release_together(shared_.key_free[keys], lane());
       if (Policy::kMasked && hides) hide(scores, team_.tiles.first_key(j));
       weigh(scores, j, weights.slot);
-      weights.template advance<Policy::kWeightSlots>(kPair);
+      weights.template advance<Policy::kWeightSlots>(Policy::kCrewGroups);
     }
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) sm90::pin_registers(queries_[step]);
     if (last) released_ = j;
-    own_chunks_ += (active + 1 - half_) / kPair;
+    own_chunks_ += (active + 1 - member_) / Policy::kCrewGroups;
     publish();
   }
 
   /// The group's tile of queries as A operands, and the tile's buffer back to the loader.
   __device__ __forceinline__ void load_fragments() {
-    wait_together(shared_.query_full[pair_], own_tiles_ & 1);
+    wait_together(shared_.query_full[crew_], own_tiles_ & 1);
     ++own_tiles_;
     std::uint32_t offset[1] = {lane_offset_};
     sm90::pin_registers(offset);  // else the sum is kept, and spilled, from tile to tile
-    const std::uint32_t address = sm90::shared_address(shared_.queries[pair_]) + offset[0];
+    const std::uint32_t address = sm90::shared_address(shared_.queries[crew_ % Policy::kQuerySlots]) + offset[0];
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
       sm80::ldmatrix_x4(queries_[step], (address ^ (step % 4 << 5)) + step / 4 * Policy::kBoxBytes);
@@ -169,7 +170,7 @@ class ScoreGroup {
       std::uint32_t all = 0;
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) all ^= queries_[step][0];
-      sm90::mbarrier_arrive(sm90::shared_address(&shared_.query_free[pair_]) + (all & args_.zero));
+      sm90::mbarrier_arrive(sm90::shared_address(&shared_.query_free[crew_ % Policy::kQuerySlots]) + (all & args_.zero));
     }
     __syncwarp();
   }
@@ -177,11 +178,11 @@ class ScoreGroup {
   /// Where the group's chunk j lies, and the parity of its arrival.
   __device__ __forceinline__ int key_slot(int j) const {
     if constexpr (!Policy::kStreamKeys) return j;
-    return half_ * Policy::kGroupKeySlots + (own_chunks_ + j / kPair) % Policy::kGroupKeySlots;
+    return member_ * Policy::kGroupKeySlots + (own_chunks_ + j / Policy::kCrewGroups) % Policy::kGroupKeySlots;
   }
   __device__ __forceinline__ std::uint32_t key_phase(int j, int round) const {
     if constexpr (!Policy::kStreamKeys) return round & 1;
-    return (own_chunks_ + j / kPair) / Policy::kGroupKeySlots & 1;
+    return (own_chunks_ + j / Policy::kCrewGroups) / Policy::kGroupKeySlots & 1;
   }
 
   __device__ __forceinline__ void issue(float (&scores)[32], int slot) {
@@ -199,7 +200,7 @@ class ScoreGroup {
 
   /// Scores of chunk j to weights in a slot.
   __device__ __forceinline__ void weigh(const float (&scores)[32], int j, int slot) {
-    if (j < kPair) raise_reference<16>(scores);
+        if (j < Policy::kCrewGroups) raise_reference<16>(scores);
     float part[2];
     park(scores, slot, false, part);
     // Exponents are measured from the largest score of the first few keys, until others are so much
@@ -214,7 +215,7 @@ class ScoreGroup {
         sum_[r] *= factor[r];
       }
 #pragma unroll 1
-      for (int back = kPair; back <= j; back += kPair)
+      for (int back = Policy::kCrewGroups; back <= j; back += Policy::kCrewGroups)
         scale_weights(slot >= back ? slot - back : slot - back + Policy::kWeightSlots, factor);
       park(scores, slot, true, part);
     }
@@ -324,8 +325,8 @@ class ScoreGroup {
       const float sum = warp_reduce<4>(sum_[r], Sum{});
       const int row = 16 * warp_ + lane / 4 + 8 * r;
       if (lane % 4 == 0) {
-        shared_.sums[tiles_.slot][half_][row] = sum;
-        shared_.rows[tiles_.slot][half_][row] = __float_as_uint(reference_[r]);
+        shared_.sums[tiles_.slot][member_][row] = sum;
+        shared_.rows[tiles_.slot][member_][row] = __float_as_uint(reference_[r]);
       }
     }
     release_together(shared_.tile_full[tiles_.slot], lane);
@@ -334,15 +335,15 @@ class ScoreGroup {
   const ResidentArguments& args_;
   typename Policy::Shared& shared_;
   const Team& team_;
-  const int pair_;
-  const int half_;                   // which chunks of a tile this group takes: even or odd
+  const int crew_;
+  const int member_;                   // which chunks of a tile this group takes, in turn
   const int warp_;                   // of the group, the same for all lanes
   const std::uint32_t lane_offset_;  // of ldmatrix and stmatrix in 64 swizzled rows of 128 bytes
 
   std::uint32_t queries_[kSteps][4];  // A operands
   float reference_[2];                // of this lane's two rows, log2
   float sum_[2];                      // of this thread's weights
-  RingCursor weights_;                // of the tile's first chunk
+  RingCursor weights_{.turn = ~0u};   // of the tile's first chunk, a turn behind: it waits for the one before
   RingCursor tiles_;
   int tile_row_ = 0;  // first row of the tile
   int released_ = 0;  // chunks from here on the group's last tile of the head has not given back

@@ -33,7 +33,7 @@ struct ResidentArguments {
   Divisor divisor;
   std::uint64_t* packets;  // [teams, ranks, kPacketSlots, 64]: what every rank tells its team
   std::uint64_t* results;  // [teams, kPacketSlots, 64]: combined over the team
-  std::uint64_t* totals;   // [teams, kPacketSlots, 64 kTotalSpread]: what all ranks add to
+  std::uint64_t* totals;   // [teams, kTotalSlots, 64 kTotalSpread]: what all ranks add to
 };
 
 /// One instantiation and how it wants to be launched: one CTA an SM, all of them at once.
@@ -61,8 +61,8 @@ using ResidentKernels = ResidentKernel (*)(DType, std::int64_t, ResidentVariant)
 /// takes, keys of a head that fit on the device; sums and means over heads; sm_90.
 Support resident_supports(const ColReduce::Problem&, const DeviceInfo&, ResidentKernels);
 
-/// Packets, results and totals: at most 7.3 MB on 132 SMs, where a CTA has a head alone, and 4.3 MB where it has
-/// not; and parts of combined heads.
+/// Packets, results and totals, at most 4.1 MB on 132 SMs, where a CTA has a head alone; and parts of combined
+/// heads.
 std::size_t resident_workspace_bytes(const ColReduce::Problem&, const DeviceInfo&, ResidentKernels);
 
 Launch plan_resident(const ColReduce::Problem&,

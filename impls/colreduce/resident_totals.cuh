@@ -22,9 +22,8 @@ struct RowTotals {
   /// What a rank adds for sum * 2^origin. What is too large, or NaN, makes the total too large.
   __device__ static std::uint64_t part(float sum, float origin, float expected) {
     const float scaled = sum * exp2_approx(origin - expected + kPoint);
-    const bool fits = scaled < static_cast<float>(std::uint64_t{1} << kMostBit);
-    const std::uint64_t value = fits ? __float2ull_rn(scaled) : std::uint64_t{1} << kMostBit;
-    return value + (std::uint64_t{1} << kCountBit);
+    const float most = static_cast<float>(std::uint64_t{1} << kMostBit);
+    return __float2ull_rn(fminf(scaled, most)) + (std::uint64_t{1} << kCountBit);  // most for NaN
   }
   __device__ static bool complete(std::uint64_t total, int ranks) {
     return static_cast<int>(total >> kCountBit) == ranks;

@@ -4,15 +4,15 @@
 namespace attn::colreduce {
 namespace {
 
-// D, pairs of score groups, chunks of a CTA, slots of keys and of weights:
+// D, crews of score groups, groups of a crew, slots of queries, chunks of a CTA, slots of keys and of weights:
 template <int kD, bool kMasked>
 struct SplitKPolicy;
 template <bool kMasked>
-struct SplitKPolicy<64, kMasked> : ResidentPolicy<64, 1, 4, 12, 13, true, kMasked> {};
+struct SplitKPolicy<64, kMasked> : ResidentPolicy<64, 1, 2, 1, 4, 12, 13, true, kMasked> {};
 template <bool kMasked>
-struct SplitKPolicy<96, kMasked> : ResidentPolicy<96, 1, 8, 4, 17, true, kMasked> {};
+struct SplitKPolicy<96, kMasked> : ResidentPolicy<96, 1, 2, 1, 8, 4, 17, true, kMasked> {};
 template <bool kMasked>
-struct SplitKPolicy<128, kMasked> : ResidentPolicy<128, 1, 8, 4, 17, true, kMasked> {};
+struct SplitKPolicy<128, kMasked> : ResidentPolicy<128, 1, 2, 1, 8, 4, 17, true, kMasked> {};
 
 }  // namespace
 
