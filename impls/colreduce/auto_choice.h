@@ -8,9 +8,6 @@
 
 #include "harness/core/backend.h"
 #include "impls/colreduce/plain_problem.h"
-#include "impls/colreduce/resident_choices.h"
-#include "impls/colreduce/resident_tiles.h"
-#include "reference/attention_mask.h"
 #include "reference/colreduce/contract.h"
 
 namespace attn::colreduce {
@@ -26,30 +23,6 @@ inline std::int64_t queries_to_reduce(const ColReduce::Problem& p) {
 inline std::string_view portable_choice(const ColReduce::Problem& p, const DeviceInfo& device) {
   const std::int64_t tiles = p.B * p.H * ((queries_to_reduce(p) + 127) / 128);
   return tiles <= 2 * std::int64_t{device.sm_count} ? "split_k" : "mma_sm80";
-}
-
-/// Whether the query in the middle sees less than two thirds of the keys: under a square causal mask, not
-/// under one of few queries and many keys.
-constexpr bool hides_much(const AttentionMask& mask) {
-  return 3 * mask.key_end(mask.M / 2) < 2 * mask.N;
-}
-
-/// Whether a diagonal hides so much of a plain problem that it is faster to compute the visible
-/// scores twice than each once: what a tile of one_pass_sm90 costs besides scores does not shrink with the keys
-/// that it sees. At D = 128 one_pass_sm90 wins causal squares up to 16384^2, at D = 64 up to 4096^2, as long as its teams
-/// are at work: at 4096^2 it loses with 20 and 28 heads. At 32768^2 neither wins by more than a few percent. It wins
-/// M = 512 with N from 16k (suite `readme`), where little is hidden.
-inline bool hides_too_much(const ColReduce::Problem& p, const DeviceInfo& device) {
-  const AttentionMask mask = p.contributing_mask();
-  if (mask.M < 4096 || !hides_much(mask)) return false;
-  if (mask.M > (p.D <= 64 ? 4096 : 16384)) return true;
-  if (p.combined_heads() > 1) return false;
-  constexpr std::int64_t kResidentChunks = 4;  // of a CTA of one_pass_sm90
-  const TeamChoice team =
-      choose_team(p.B * p.H, (p.N + kChunkKeys - 1) / kChunkKeys, device.sm_count, kResidentChunks);
-  if (team.ranks == 0) return false;  // one_pass_sm90 refuses
-  const std::int64_t rounds = (p.B * p.H + team.teams - 1) / team.teams;
-  return 10 * p.B * p.H < 9 * rounds * team.teams;  // teams idle for a tenth of the time
 }
 
 /// Whether wgmma_sm90 leaves most of its tiles of 256 queries empty: few queries whose heads share no
@@ -68,7 +41,8 @@ inline std::vector<std::string_view> auto_order(const ColReduce::Problem& p,
   std::vector<std::string_view> order = {portable_choice(p, device), "fused_simt"};
   if (device.sm != 90) return order;
   order.insert(order.begin() + (leaves_tiles_empty(p) ? 1 : 0), "wgmma_sm90");
-  if (!takes_plain_rows(p) || hides_too_much(p, device)) return order;
+  if (!takes_plain_rows(p)) return order;
+  // Each score once, whatever a mask hides: causal squares of 1k, 4k, 8k, 16k and 32k, D = 64 and 128, and 20 to 32 heads.
   order.insert(order.begin(), queries_to_reduce(p) <= 64 ? "split_k_sm90" : "one_pass_sm90");
   return order;
 }

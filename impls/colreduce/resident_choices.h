@@ -15,9 +15,9 @@ struct TeamChoice {
 };
 
 /// The time of a tile of CTAs with so many chunks, in quarters of what one chunk more costs; how many CTAs share
-/// the head does not count. Fitted to run 20261130T085400Z, an experiment: M = 4096 and four heads a team took 0.185,
-/// 0.230, 0.272 and 0.326 ms with one to four chunks a CTA and 4 CTAs a head, with 32 CTAs 0.185 to 0.328 ms.
-constexpr std::int64_t tile_cost(std::int64_t chunks) { return 4 * chunks + 11; }
+/// the head does not count. Fitted to an experiment (run 20261130T123440Z): M = 4096 and four heads a team took 0.0544,
+/// 0.0653, 0.0790 and 0.0932 ms with one to four chunks a CTA, of which a launch and first loads are 0.011 ms.
+constexpr std::int64_t tile_cost(std::int64_t chunks) { return 4 * chunks + 9; }
 
 /// Of all numbers of ranks whose CTAs hold the keys of a head (`most_chunks` each), the one that
 /// minimises rounds of heads times the time of a tile; of equals the fewest.
