@@ -241,18 +241,18 @@ __global__ void flags_kernel(std::uint64_t* flag, std::uint64_t* data, std::uint
   if (blockIdx.x == 0) {
     dawdle();
     *data = 42;
-    fence_gpu();
+    __threadfence();
     store_relaxed(flag, std::uint64_t{3} << 33 | 5);
     return;
   }
   const std::int64_t start = clock64();
   while ((seen[0] = load_relaxed(flag)) == 0 && clock64() - start < (std::int64_t{1} << 31)) {
   }
-  fence_gpu();
+  __threadfence();
   seen[1] = *data;
 }
 
-TEST_F(Warps, AFenceMakesWhatWasWrittenBeforeAFlagVisible) {
+TEST_F(Warps, AWordIsSeenByAnotherCtaThatPollsForIt) {
   const DeviceVector<std::uint64_t> flag(std::vector<std::uint64_t>(1));
   const DeviceVector<std::uint64_t> data(std::vector<std::uint64_t>(1));
   const DeviceVector<std::uint64_t> seen(std::vector<std::uint64_t>(2));

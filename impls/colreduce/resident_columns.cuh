@@ -103,7 +103,8 @@ class ColumnWarp {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const uint2 pair = *reinterpret_cast<const uint2*>(
-              &shared_.rows[slot][warp_ / kSharers % Policy::kCrewGroups][16 * step + 8 * i + lane_ % 4 * 2]);
+              &shared_.rows[slot][warp_ / kSharers % Policy::kCrewGroups]
+                           [16 * step + 8 * i + lane_ % 4 * 2]);
           factors_[step][i] = column < 2 ? __byte_perm(pair.x, pair.y, halves) : 0u;
         }
     }
@@ -148,7 +149,8 @@ class ColumnWarp {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {  // key lane / 4 + 8 (i mod 2), queries from 8 (i / 2)
         const float2 factors = *reinterpret_cast<const float2*>(
-            &shared_.rows[slot][warp_ / kSharers % Policy::kCrewGroups][16 * step + i / 2 * 8 + lane_ % 4 * 2]);
+            &shared_.rows[slot][warp_ / kSharers % Policy::kCrewGroups]
+                         [16 * step + i / 2 * 8 + lane_ % 4 * 2]);
         const float2 pair = __half22float2(*reinterpret_cast<const __half2*>(&weights[i]));
         const float larger = fmaxf(pair.x * factors.x, pair.y * factors.y);
         part[i % 2 * 2] = fmaxf(part[i % 2 * 2], larger);
@@ -184,9 +186,9 @@ class ColumnWarp {
   const Team& team_;
   const int warp_;  // of the column warps
   const int lane_;
-  std::uint32_t factors_[kSteps][2];  // B operands of the tile
+  std::uint32_t factors_[kSteps][2];       // B operands of the tile
   float columns_[kOwnChunks][kPieces][2];  // keys lane / 4 and the eighth after it, 16 keys a piece
-  int poison_end_;                    // of the slice's heads: keys before this one are poisoned
+  int poison_end_;  // of the slice's heads: keys before this one are poisoned
 };
 
 }  // namespace attn::colreduce

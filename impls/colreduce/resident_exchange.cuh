@@ -7,8 +7,8 @@
 // packets start at zero: neither order nor fences nor flags are needed.
 //
 // Every slot belongs to the same exchange warp of all ranks. A warp tells of a tile when it has read all that was
-// told of its tile before: hence, once all ranks have told of a tile, none reads an older slot any more, and two
-// slots a warp would do. Packets, which some ranks read later than others tell, have a longer ring.
+// told of its tile before: hence, once all ranks have told of a tile, none reads an older slot any more. Two
+// slots a warp do, which is what totals have.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -137,7 +137,8 @@ class ExchangeWarp {
     for (int r = 0; r < 2; ++r) {
       float largest = references[0][r];
 #pragma unroll
-      for (int member = 1; member < Policy::kCrewGroups; ++member) largest = fmaxf(largest, references[member][r]);
+      for (int member = 1; member < Policy::kCrewGroups; ++member)
+        largest = fmaxf(largest, references[member][r]);
       own.origin[r] = origin(largest);
       own.sum[r] = Policy::kCrewGroups == 1 ? sums[0][r] : 0;
 #pragma unroll
@@ -178,8 +179,7 @@ class ExchangeWarp {
     constexpr int kRows = 32 * kTotalSpread;
 #pragma unroll
     for (int r = 0; r < 2; ++r)
-      sm90::add_relaxed(totals + kRows * r,
-                        RowTotals::part(own.sum[r], own.origin[r], expected_));
+      sm90::add_relaxed(totals + kRows * r, RowTotals::part(own.sum[r], own.origin[r], expected_));
     std::uint64_t total[2];
     do {
 #pragma unroll
@@ -347,7 +347,7 @@ class ExchangeWarp {
   const Team& team_;
   const int warp_;  // of the exchange warps
   const int lane_;
-  std::uint64_t* const totals_[2];  // this warp's slots in turn, of row 2 lane
+  std::uint64_t* const totals_[2];   // this warp's slots in turn, of row 2 lane
   std::uint64_t before_[2][2] = {};  // what they hold of older tiles, the next one's first
   bool turn_ = false;
   float expected_;  // log2 of the next tile's largest sum, the same for all ranks; NaN: unknown

@@ -42,7 +42,8 @@ __device__ inline void prepare(const ResidentArguments& args,
     std::uint64_t* results = results_of(args, team, 0);
     for (int i = thread; i < kPackets; i += Policy::kThreads) results[i] = 0;
     std::uint64_t* totals = total_of(args, team, 0, 0);
-    for (int i = thread; i < kTotalSlots * kTileRows * kTotalSpread; i += Policy::kThreads) totals[i] = 0;
+    for (int i = thread; i < kTotalSlots * kTileRows * kTotalSpread; i += Policy::kThreads)
+      totals[i] = 0;
   }
 }
 

@@ -86,9 +86,11 @@ class Loader {
     int slot = chunk_;
     std::uint32_t phase = cursor_.round & 1;
     if constexpr (Policy::kStreamKeys) {  // even chunks in one ring, odd ones in the other
-      const int own = (team_.used_chunks + 1 - chunk_ % Policy::kCrewGroups) / Policy::kCrewGroups;  // of a head
+      const int own = (team_.used_chunks + Policy::kCrewGroups - 1 - chunk_ % Policy::kCrewGroups) /
+                      Policy::kCrewGroups;  // of a head
       const int position = cursor_.round * own + chunk_ / Policy::kCrewGroups;
-      slot = chunk_ % Policy::kCrewGroups * Policy::kGroupKeySlots + position % Policy::kGroupKeySlots;
+      slot =
+          chunk_ % Policy::kCrewGroups * Policy::kGroupKeySlots + position % Policy::kGroupKeySlots;
       phase = position / Policy::kGroupKeySlots & 1;
     }
     const std::uint32_t full = sm90::shared_address(&shared_.key_full[slot]);

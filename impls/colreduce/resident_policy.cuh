@@ -27,12 +27,12 @@ template <int kD_,
           bool kStreamKeys_,
           bool kMasked_>
 struct ResidentPolicy {
-  static constexpr int kD = kD_;                // head dimension, zero-padded to steps of products
-  static constexpr int kCrews = kCrews_;        // of score groups; tiles go round
-  static constexpr int kCrewGroups = kCrewGroups_;  // of a crew: they share a tile
-  static constexpr int kQuerySlots = kQuerySlots_;  // tiles of queries in shared memory
-  static constexpr int kChunks = kChunks_;      // that a CTA owns of a head, at most
-  static constexpr int kKeySlots = kKeySlots_;  // chunks of keys in shared memory
+  static constexpr int kD = kD_;          // head dimension, zero-padded to steps of products
+  static constexpr int kCrews = kCrews_;  // of score groups; tiles go round
+  static constexpr int kCrewGroups = kCrewGroups_;    // of a crew: they share a tile
+  static constexpr int kQuerySlots = kQuerySlots_;    // tiles of queries in shared memory
+  static constexpr int kChunks = kChunks_;            // that a CTA owns of a head, at most
+  static constexpr int kKeySlots = kKeySlots_;        // chunks of keys in shared memory
   static constexpr int kWeightSlots = kWeightSlots_;  // chunks of weights in shared memory
   static constexpr int kScoreGroups = kCrewGroups * kCrews;
   /// Whether some score may be hidden: by a mask, or past the last key in its chunk.
@@ -188,7 +188,7 @@ struct RingCursor {
   int slot = 0;
   std::uint32_t turn = 0;
 
-  /// By kMost at most.
+  /// By at most kMost slots.
   template <int kSlots, int kMost = kSlots>
   __device__ __forceinline__ void advance(int by = 1) {
     slot += by;

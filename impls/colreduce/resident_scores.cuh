@@ -138,7 +138,7 @@ class ScoreGroup {
 #pragma unroll
     for (int step = 0; step < kSteps; ++step) sm90::pin_registers(queries_[step]);
     if (last) released_ = j;
-    own_chunks_ += (active + 1 - member_) / Policy::kCrewGroups;
+    own_chunks_ += (active + Policy::kCrewGroups - 1 - member_) / Policy::kCrewGroups;
     publish();
   }
 
@@ -148,7 +148,8 @@ class ScoreGroup {
     ++own_tiles_;
     std::uint32_t offset[1] = {lane_offset_};
     sm90::pin_registers(offset);  // else the sum is kept, and spilled, from tile to tile
-    const std::uint32_t address = sm90::shared_address(shared_.queries[crew_ % Policy::kQuerySlots]) + offset[0];
+    const std::uint32_t address =
+        sm90::shared_address(shared_.queries[crew_ % Policy::kQuerySlots]) + offset[0];
 #pragma unroll
     for (int step = 0; step < kSteps; ++step)
       sm80::ldmatrix_x4(queries_[step], (address ^ (step % 4 << 5)) + step / 4 * Policy::kBoxBytes);
@@ -170,7 +171,8 @@ class ScoreGroup {
       std::uint32_t all = 0;
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) all ^= queries_[step][0];
-      sm90::mbarrier_arrive(sm90::shared_address(&shared_.query_free[crew_ % Policy::kQuerySlots]) + (all & args_.zero));
+      sm90::mbarrier_arrive(sm90::shared_address(&shared_.query_free[crew_ % Policy::kQuerySlots]) +
+                            (all & args_.zero));
     }
     __syncwarp();
   }
@@ -178,7 +180,8 @@ class ScoreGroup {
   /// Where the group's chunk j lies, and the parity of its arrival.
   __device__ __forceinline__ int key_slot(int j) const {
     if constexpr (!Policy::kStreamKeys) return j;
-    return member_ * Policy::kGroupKeySlots + (own_chunks_ + j / Policy::kCrewGroups) % Policy::kGroupKeySlots;
+    return member_ * Policy::kGroupKeySlots +
+           (own_chunks_ + j / Policy::kCrewGroups) % Policy::kGroupKeySlots;
   }
   __device__ __forceinline__ std::uint32_t key_phase(int j, int round) const {
     if constexpr (!Policy::kStreamKeys) return round & 1;
@@ -200,7 +203,7 @@ class ScoreGroup {
 
   /// Scores of chunk j to weights in a slot.
   __device__ __forceinline__ void weigh(const float (&scores)[32], int j, int slot) {
-        if (j < Policy::kCrewGroups) raise_reference<16>(scores);
+    if (j < Policy::kCrewGroups) raise_reference<16>(scores);
     float part[2];
     park(scores, slot, false, part);
     // Exponents are measured from the largest score of the first few keys, until others are so much
@@ -336,14 +339,15 @@ class ScoreGroup {
   typename Policy::Shared& shared_;
   const Team& team_;
   const int crew_;
-  const int member_;                   // which chunks of a tile this group takes, in turn
+  const int member_;                 // which chunks of a tile this group takes, in turn
   const int warp_;                   // of the group, the same for all lanes
   const std::uint32_t lane_offset_;  // of ldmatrix and stmatrix in 64 swizzled rows of 128 bytes
 
   std::uint32_t queries_[kSteps][4];  // A operands
   float reference_[2];                // of this lane's two rows, log2
   float sum_[2];                      // of this thread's weights
-  RingCursor weights_{.turn = ~0u};   // of the tile's first chunk, a turn behind: it waits for the one before
+  RingCursor weights_{
+      .turn = ~0u};  // of the tile's first chunk, a turn behind: it waits for the one before
   RingCursor tiles_;
   int tile_row_ = 0;  // first row of the tile
   int released_ = 0;  // chunks from here on the group's last tile of the head has not given back

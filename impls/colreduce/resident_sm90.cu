@@ -73,7 +73,8 @@ WorkspaceLayout layout_of(const ColReduce::Problem& problem, const SliceChoice& 
   const std::size_t results = ctas * kPackets;
   const std::size_t shared = static_cast<std::size_t>(team.teams) * kPackets;
   const std::size_t totals = results + shared;
-  const std::size_t parts = totals + static_cast<std::size_t>(team.teams) * (kTotalSlots * kTileRows * kTotalSpread);
+  const std::size_t parts =
+      totals + static_cast<std::size_t>(team.teams) * (kTotalSlots * kTileRows * kTotalSpread);
   const std::int64_t count = parts_of(problem, slices);
   const auto floats = static_cast<std::size_t>(count > 1 ? count * outputs_of(problem) : 0);
   return {results, totals, parts, parts + (floats + 1) / 2};

@@ -2,7 +2,7 @@
 //
 // Computes what one_pass_sm90 does where at most 64 queries of a head are reduced. Their single tile leaves
 //   nothing to keep keys for: they stream through rings, each read from HBM once.
-// Mapping: as one_pass_sm90 with one pair of score groups and up to eight chunks a CTA; a tile is a
+// Mapping: as one_pass_sm90 with one crew of two score groups and up to eight chunks a CTA; a tile is a
 //   head, so that the exchange of one head goes on under the next ones.
 // Memory: 64 KiB of keys on their way, one tile of queries, 17 chunks of weights (8 KiB each; at D
 //   = 128); one CTA an SM. The workspace holds words of 8 bytes (resident_sm90.h).

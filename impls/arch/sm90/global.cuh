@@ -44,7 +44,4 @@ __device__ inline void add_relaxed(std::uint64_t* address, std::uint64_t value) 
                : "memory");
 }
 
-/// Of what this thread does before and after, other CTAs see what is before first. PTX ISA, "fence".
-__device__ inline void fence_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
-
 }  // namespace attn::sm90
