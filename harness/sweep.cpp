@@ -48,7 +48,8 @@ Sweep::Sweep(std::vector<PlanItem> plan, const Machine& machine, SweepOptions op
       suite_(!plan.front().suite.empty()),
       remaining_(std::move(plan)),
       workers_(machine, options_.runner, worker_of(options_)),
-      cost_(0.02),
+      host_cost_(0.02),
+      device_cost_(0.02, CostModel::kDeviceFixedWork),
       start_(Clock::now()) {
   if (options_.out.empty()) options_.out = choose_directory(machine_);
   open_rows();
@@ -109,9 +110,10 @@ bool Sweep::out_of_budget(const PlanItem& item) const {
 
 /// Seconds for these cells; none on a CPU takes longer than the runner's limit for it.
 double Sweep::predicted(const std::string& backend, const Rest& rest) const {
-  const double seconds = cost_.predict(backend, rest.flops, rest.cells);
-  const double limit = rest.cells * options_.runner.cell_limit_s;
-  return host_backends_.count(backend) > 0 ? std::min(seconds, limit) : seconds;
+  if (host_backends_.count(backend) == 0)
+    return device_cost_.predict(backend, rest.flops, rest.cells);
+  return std::min(host_cost_.predict(backend, rest.flops, rest.cells),
+                  rest.cells * options_.runner.cell_limit_s);
 }
 
 double Sweep::predicted_rest() const {
@@ -147,7 +149,9 @@ std::optional<Json> Sweep::work_on(const PlanItem& item) {
   const std::string backend(item.backend_id());
   const double flops = item.problem->work().mma_flops;
   const bool ran = row["mem"].is_object();
-  if (ran) cost_.observe(backend, flops, seconds_since(start));
+  if (ran)
+    (host_backends_.count(backend) > 0 ? host_cost_ : device_cost_)
+        .observe(backend, flops, seconds_since(start));
   rest_[backend].cells -= 1;
   rest_[backend].flops -= flops;
   return row;

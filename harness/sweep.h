@@ -77,7 +77,8 @@ class Sweep {
   std::unique_ptr<RowFile> rows_;
   CellWorkers workers_;
   std::unique_ptr<Progress> progress_;
-  CostModel cost_;
+  CostModel host_cost_;
+  CostModel device_cost_;
   std::map<std::string, Rest> rest_;     // cells not yet worked on, by backend
   std::set<std::string> host_backends_;  // those whose cells the runner limits
   std::chrono::steady_clock::time_point start_;

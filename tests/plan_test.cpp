@@ -143,6 +143,15 @@ TEST(CostModel, ScalesWithWorkOverAFixedCost) {
   EXPECT_EQ(model.predict("b", 1e9), 0.5);
 }
 
+/// 1k^2 of suite readme took a second on an H200: 16k^2, 256 times the work, must not look like minutes.
+TEST(CostModel, OnADeviceFixedStepsAreMost) {
+  CostModel model(0.02, CostModel::kDeviceFixedWork);
+  const double work = 2.0 * 32 * 1024 * 1024 * 128;
+  model.observe("a", work, 1);
+  EXPECT_GT(model.predict("a", 256 * work), 2);
+  EXPECT_LT(model.predict("a", 256 * work), 5);
+}
+
 TEST(CostModel, TinyCellsSayLittleOfLargeOnes) {
   CostModel model(0.5);
   model.observe("a", 2, 0.01);
