@@ -50,12 +50,17 @@ TEST(AutoChoice, TheBestOfTheMeasuredCells) {
   EXPECT_EQ(auto_order(p, kH200).at(1), "mma_sm80");
 }
 
-TEST(AutoChoice, HeadsThatLeaveTeamsIdleUnderAMask) {
-  Problem p{.M = 4 * k1k, .N = 4 * k1k, .mask = Mask::kCausal};
-  for (const std::int64_t heads : {20, 28, 30}) {
+TEST(AutoChoice, HeadsThatLeaveTeamsIdle) {
+  Problem p{.M = 4 * k1k, .N = 4 * k1k};
+  for (const std::int64_t heads : {20, 24, 28, 30, 32, 40, 64}) {
     p.H = heads;
-    EXPECT_EQ(first(p, kH200), "one_pass_sm90") << heads;
+    for (const Mask mask : {Mask::kCausal, Mask::kNone}) {
+      p.mask = mask;
+      EXPECT_EQ(first(p, kH200), "one_pass_sm90") << heads;
+    }
   }
+  p = {.H = 28, .M = 2 * k1k, .N = 2 * k1k, .mask = Mask::kCausal};
+  EXPECT_EQ(first(p, kH200), "one_pass_sm90");
 }
 
 TEST(AutoChoice, OptionsAndWindowsOfObservation) {

@@ -143,7 +143,7 @@ TEST(CostModel, ScalesWithWorkOverAFixedCost) {
   EXPECT_EQ(model.predict("b", 1e9), 0.5);
 }
 
-/// 1k^2 of suite readme took a second on an H200: 16k^2, 256 times the work, must not look like minutes.
+/// Where 1k^2 of suite readme takes a second, 16k^2, 256 times the work, must not look like minutes.
 TEST(CostModel, OnADeviceFixedStepsAreMost) {
   CostModel model(0.02, CostModel::kDeviceFixedWork);
   const double work = 2.0 * 32 * 1024 * 1024 * 128;

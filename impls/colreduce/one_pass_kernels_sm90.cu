@@ -8,9 +8,16 @@ namespace {
 // Four crews of one group read queries once and pay for a tile once, however few of its chunks a mask leaves: causal
 // 4096^2 takes less than with two crews of two. But a crew of two is done with four chunks sooner, and weights, which
 // wait for the last of them, are short of slots at D = 96 and 128.
-template <int kD, int kWeightSlots, bool kMasked, bool kShared>
-using OnePass =
-    ResidentPolicy<kD, kShared ? 2 : 4, kShared ? 2 : 1, 2, 4, 4, kWeightSlots, false, kMasked>;
+template <int kD, int kWeightSlots, bool kMasked, bool kCrewsOfTwo>
+using OnePass = ResidentPolicy<kD,
+                               kCrewsOfTwo ? 2 : 4,
+                               kCrewsOfTwo ? 2 : 1,
+                               2,
+                               4,
+                               4,
+                               kWeightSlots,
+                               false,
+                               kMasked>;
 
 template <int kD, bool kMasked>
 struct OnePassPolicy;

@@ -16,7 +16,7 @@ struct TeamChoice {
 
 /// The time of a tile of CTAs with so many chunks, in quarters of what one chunk more costs; how many CTAs share
 /// the head does not count. Fitted to an experiment (run 20261130T123440Z): M = 4096 and four heads a team took 0.0544,
-/// 0.0653, 0.0790 and 0.0932 ms with one to four chunks a CTA, of which a launch and first loads are 0.011 ms.
+/// 0.0653, 0.0790 and 0.0932 ms with one to four chunks a CTA, a launch and first loads included, which are no tile's.
 constexpr std::int64_t tile_cost(std::int64_t chunks) { return 4 * chunks + 9; }
 
 /// Of all numbers of ranks whose CTAs hold the keys of a head (`most_chunks` each), the one that

@@ -140,10 +140,14 @@ class ExchangeWarp {
       for (int member = 1; member < Policy::kCrewGroups; ++member)
         largest = fmaxf(largest, references[member][r]);
       own.origin[r] = origin(largest);
-      own.sum[r] = Policy::kCrewGroups == 1 ? sums[0][r] : 0;
+      if constexpr (Policy::kCrewGroups == 1) {
+        own.sum[r] = sums[0][r];
+      } else {
+        own.sum[r] = 0;
 #pragma unroll
-      for (int member = 0; Policy::kCrewGroups > 1 && member < Policy::kCrewGroups; ++member)
-        own.sum[r] += sums[member][r] * exp2_approx(references[member][r] - own.origin[r]);
+        for (int member = 0; member < Policy::kCrewGroups; ++member)
+          own.sum[r] += sums[member][r] * exp2_approx(references[member][r] - own.origin[r]);
+      }
     }
     return own;
   }

@@ -136,6 +136,7 @@ __device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
 }
 
 inline constexpr int kPacketSlots = 18;  // of the ring of packets, as many for each exchange warp
+static_assert(kPacketSlots % kExchangeWarps == 0, "a slot belongs to one warp");
 inline constexpr int kTotalSlots = 2 * kExchangeWarps;
 /// Of a line's 16 totals one in so many is used: additions to one line follow each other in L2. A row of 64 over 16
 /// lines instead of 4 gained with 128 CTAs a head, and nothing up to 64.

@@ -1,5 +1,5 @@
 // Accesses of global memory that CTAs of one grid use to talk to each other.
-// Source: PTX ISA, "Memory Consistency Model: Operation Types, Scope" and "ld, st, red, fence" (sm_70 and up).
+// Source: PTX ISA, "Memory Consistency Model: Operation Types, Scope" and "ld, st, red" (sm_70 and up).
 #pragma once
 
 #include <cstdint>
