@@ -8,7 +8,7 @@
 //
 // Every slot belongs to the same exchange warp of all ranks. A warp tells of a tile when it has read all that was
 // told of its tile before: hence, once all ranks have told of a tile, none reads an older slot any more. Two
-// slots a warp do, which is what totals have.
+// slots a warp do.
 #pragma once
 
 #include <cuda_fp16.h>
@@ -46,12 +46,12 @@ __device__ inline std::uint64_t* packets_of(const ResidentArguments& args,
                                             const Team& team,
                                             int rank,
                                             int slot) {
-  return args.packets + ((team.team * args.ranks + rank) * kPacketSlots + slot) * kTileRows;
+  return args.packets + ((team.team * args.ranks + rank) * kExchangeSlots + slot) * kTileRows;
 }
 __device__ inline std::uint64_t* results_of(const ResidentArguments& args,
                                             const Team& team,
                                             int slot) {
-  return args.results + (team.team * kPacketSlots + slot) * kTileRows;
+  return args.results + (team.team * kExchangeSlots + slot) * kTileRows;
 }
 
 /// The total of place `place` of 64 of a slot, four neighbours after each other (kTotalSpread).
@@ -59,7 +59,7 @@ __device__ inline std::uint64_t* total_of(const ResidentArguments& args,
                                           const Team& team,
                                           int slot,
                                           int place) {
-  return args.totals + (team.team * kTotalSlots + slot) * (kTileRows * kTotalSpread) +
+  return args.totals + (team.team * kExchangeSlots + slot) * (kTileRows * kTotalSpread) +
          place / 4 * (4 * kTotalSpread) + place % 4;
 }
 
@@ -258,7 +258,7 @@ class ExchangeWarp {
 #pragma unroll
       for (int i = 0; i < kPackets; ++i)
         packet[i] = first + kLanes * i < ranks
-                        ? sm90::load_relaxed(packets + i * kLanes * (kPacketSlots * kTileRows))
+                        ? sm90::load_relaxed(packets + i * kLanes * (kExchangeSlots * kTileRows))
                         : make_packet(-INFINITY, cursor.number);
 #pragma unroll
       for (int i = 0; i < kPackets; ++i) {

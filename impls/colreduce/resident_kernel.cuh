@@ -4,6 +4,7 @@
 #include <cooperative_groups.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "impls/arch/sm90/registers.cuh"
 #include "impls/colreduce/resident_columns.cuh"
@@ -12,39 +13,44 @@
 
 namespace attn::colreduce {
 
-/// Barriers, counters, and this rank's packets in global memory. All threads call it.
+/// Zeroes what the teams' CTAs tell each other by: all CTAs together.
 template <class Policy>
-__device__ inline void prepare(const ResidentArguments& args,
-                               typename Policy::Shared& shared,
-                               const Team& team,
-                               int thread) {
+__device__ inline void clear_words(const ResidentArguments& args) {
+  const auto step = static_cast<int>(gridDim.x * Policy::kThreads);
+  for (auto i = static_cast<int>(blockIdx.x * Policy::kThreads + threadIdx.x); i < args.words;
+       i += step)
+    args.packets[i] = 0;
+}
+
+/// Barriers and counters in shared memory. A warp, or the thread that loads, sets some of them up: one thread alone
+/// takes as long for a hundred barriers as the grid for its own.
+template <class Policy>
+__device__ inline void prepare(typename Policy::Shared& shared, int thread, bool loads) {
   using sm90::mbarrier_init;
   using sm90::shared_address;
-  if (thread == 0) {
-    constexpr int kCrewWarps = 4 * Policy::kCrewGroups;
-    for (auto& barrier : shared.key_full) mbarrier_init(shared_address(&barrier), 1);
-    for (auto& barrier : shared.key_free)
-      mbarrier_init(shared_address(&barrier), 4 * Policy::kCrews);
-    for (auto& barrier : shared.query_free) mbarrier_init(shared_address(&barrier), kCrewWarps);
-    for (auto& barrier : shared.query_full) mbarrier_init(shared_address(&barrier), 1);
+  const auto init = [](auto& barriers, int arrivals) {
+    for (auto& barrier : barriers)
+      mbarrier_init(shared_address(&barrier), static_cast<std::uint32_t>(arrivals));
+  };
+  constexpr int kCrewWarps = 4 * Policy::kCrewGroups;
+  constexpr int kTurns = Policy::kTurnBarriers;
+#pragma unroll
+  for (int turn = 0; turn < kTurns; ++turn) {
+    if (thread != 32 * turn) continue;
     for (auto& slot : shared.weight_free)
-      for (auto& barrier : slot) mbarrier_init(shared_address(&barrier), Policy::kSharers);
-    for (auto& barrier : shared.tile_full) mbarrier_init(shared_address(&barrier), kCrewWarps);
-    for (auto& barrier : shared.factor_full) mbarrier_init(shared_address(&barrier), 1);
-    for (auto& barrier : shared.tile_free) mbarrier_init(shared_address(&barrier), kColumnWarps);
-    sm90::mbarrier_init_fence();
-    for (auto& end : shared.poison_end) end = 0;
+      mbarrier_init(shared_address(&slot[turn]), Policy::kSharers);
   }
-  constexpr int kPackets = kPacketSlots * kTileRows;
-  std::uint64_t* packets = packets_of(args, team, team.tiles.rank, 0);
-  for (int i = thread; i < kPackets; i += Policy::kThreads) packets[i] = 0;
-  if (team.tiles.rank == 0) {
-    std::uint64_t* results = results_of(args, team, 0);
-    for (int i = thread; i < kPackets; i += Policy::kThreads) results[i] = 0;
-    std::uint64_t* totals = total_of(args, team, 0, 0);
-    for (int i = thread; i < kTotalSlots * kTileRows * kTotalSpread; i += Policy::kThreads)
-      totals[i] = 0;
+  if (thread == 32 * kTurns) init(shared.tile_full, kCrewWarps);
+  if (thread == 32 * (kTurns + 1)) init(shared.factor_full, 1);
+  if (thread == 32 * (kTurns + 2)) init(shared.tile_free, kColumnWarps);
+  if (loads) {
+    init(shared.key_full, 1);
+    init(shared.key_free, 4 * Policy::kCrews);
+    init(shared.query_full, 1);
+    init(shared.query_free, kCrewWarps);
   }
+  sm90::mbarrier_init_fence();
+  if (thread < Policy::kPoisonSlots) shared.poison_end[thread] = 0;
 }
 
 template <class Element, class Policy, bool kMax>
@@ -52,17 +58,24 @@ __global__ void __launch_bounds__(Policy::kThreads, 1)
     resident_kernel(const __grid_constant__ ResidentArguments args) {
   extern __shared__ __align__(1024) unsigned char raw[];
   auto& shared = *reinterpret_cast<typename Policy::Shared*>(raw);
-  const Team team = make_team<Policy>(args, blockIdx.x);
   const auto thread = static_cast<int>(threadIdx.x);
-  prepare<Policy>(args, shared, team, thread);
-  __syncthreads();  // all threads: barriers and counters are ready
   const int group = __shfl_sync(0xffffffffu, thread / 128, 0);
   const int warp = __shfl_sync(0xffffffffu, thread / 32 - 4 * Policy::kScoreGroups, 0);
-  Loader<Policy> loader(args, shared, team);
   const bool loads = warp == kExchangeWarps && thread % 32 == 0;
+  if (loads) {
+    sm90::prefetch_tensor_map(&args.q.map);
+    sm90::prefetch_tensor_map(&args.k.map);
+  }
+  clear_words<Policy>(args);
+  // The grid's barrier goes round while all that does not need it is done.
+  const auto grid = cooperative_groups::this_grid();
+  auto arrival = grid.barrier_arrive();
+  const Team team = make_team<Policy>(args, blockIdx.x);
+  prepare<Policy>(shared, thread, loads);
+  Loader<Policy> loader(args, shared, team);
   if (loads) loader.begin();
   __syncwarp();
-  cooperative_groups::this_grid().sync();  // all CTAs: every packet is zero; loads are on their way
+  grid.barrier_wait(std::move(arrival));  // all CTAs: every word is zero; barriers are ready
 
   if (group < Policy::kScoreGroups) {
     sm90::take_registers<Policy::kScoreRegisters>();

@@ -135,9 +135,7 @@ __device__ inline Team make_team(const ResidentArguments& args, unsigned cta) {
   return team;
 }
 
-inline constexpr int kPacketSlots = 18;  // of the ring of packets, as many for each exchange warp
-static_assert(kPacketSlots % kExchangeWarps == 0, "a slot belongs to one warp");
-inline constexpr int kTotalSlots = 2 * kExchangeWarps;
+inline constexpr int kExchangeSlots = 2 * kExchangeWarps;  // of each ring in global memory
 /// Of a line's 16 totals one in so many is used: additions to one line follow each other in L2. A row of 64 over 16
 /// lines instead of 4 gained with 128 CTAs a head, and nothing up to 64.
 inline constexpr int kTotalSpread = 4;
@@ -168,7 +166,7 @@ struct TileCursor {
       number += static_cast<std::uint32_t>(team.first_tile);
       ++round;
     }
-    if (packet_slot >= kPacketSlots) packet_slot -= kPacketSlots;
+    if (packet_slot >= kExchangeSlots) packet_slot -= kExchangeSlots;
   }
 };
 

@@ -68,13 +68,13 @@ struct WorkspaceLayout {
 
 WorkspaceLayout layout_of(const ColReduce::Problem& problem, const SliceChoice& slices) {
   const TeamChoice& team = slices.team;
-  constexpr std::size_t kPackets = std::size_t{kPacketSlots} * kTileRows;
+  constexpr std::size_t kPackets = std::size_t{kExchangeSlots} * kTileRows;
   const auto ctas = static_cast<std::size_t>(team.ranks) * static_cast<std::size_t>(team.teams);
   const std::size_t results = ctas * kPackets;
   const std::size_t shared = static_cast<std::size_t>(team.teams) * kPackets;
   const std::size_t totals = results + shared;
   const std::size_t parts =
-      totals + static_cast<std::size_t>(team.teams) * (kTotalSlots * kTileRows * kTotalSpread);
+      totals + static_cast<std::size_t>(team.teams) * (kExchangeSlots * kTileRows * kTotalSpread);
   const std::int64_t count = parts_of(problem, slices);
   const auto floats = static_cast<std::size_t>(count > 1 ? count * outputs_of(problem) : 0);
   return {results, totals, parts, parts + (floats + 1) / 2};
@@ -147,6 +147,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
   arguments.divisor = divisor_of(problem);
   const float averaged = problem.heads == Heads::kMean ? static_cast<float>(problem.H) : 1.0f;
   arguments.factor = 1.0f / (static_cast<float>(1 << kFactorBits) * averaged);
+  arguments.words = static_cast<int>(layout.parts);
   arguments.packets = static_cast<std::uint64_t*>(workspace.data);
   arguments.results = arguments.packets + layout.results;
   arguments.totals = arguments.packets + layout.totals;

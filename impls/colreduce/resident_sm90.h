@@ -31,9 +31,10 @@ struct ResidentArguments {
   DType out_dtype;
   float factor;  ///< of the stored columns: takes 2^kFactorBits off, and averages heads
   Divisor divisor;
-  std::uint64_t* packets;  // [teams, ranks, kPacketSlots, 64]: what every rank tells its team
-  std::uint64_t* results;  // [teams, kPacketSlots, 64]: combined over the team
-  std::uint64_t* totals;   // [teams, kTotalSlots, 64 kTotalSpread]: what all ranks add to
+  int words;               ///< packets, results and totals, one after the other
+  std::uint64_t* packets;  // [teams, ranks, kExchangeSlots, 64]: what every rank tells its team
+  std::uint64_t* results;  // [teams, kExchangeSlots, 64]: combined over the team
+  std::uint64_t* totals;   // [teams, kExchangeSlots, 64 kTotalSpread]: what all ranks add to
 };
 
 /// One instantiation and how it wants to be launched: one CTA an SM, all of them at once.
@@ -61,7 +62,7 @@ using ResidentKernels = ResidentKernel (*)(DType, std::int64_t, ResidentVariant)
 /// takes, keys of a head that fit on the device; sums and means over heads; sm_90.
 Support resident_supports(const ColReduce::Problem&, const DeviceInfo&, ResidentKernels);
 
-/// Packets, results and totals, at most 4.1 MB on 132 SMs, where a CTA has a head alone; and parts of combined
+/// Packets, results and totals, at most 2.5 MB on 132 SMs, where a CTA has a head alone; and parts of combined
 /// heads.
 std::size_t resident_workspace_bytes(const ColReduce::Problem&, const DeviceInfo&, ResidentKernels);
 
