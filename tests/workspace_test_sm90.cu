@@ -26,7 +26,7 @@ std::vector<ColReduce::Problem> problems() {
   for (const std::int64_t B : {1, 16, 256})
     for (const std::int64_t H : {1, 7, 32})
       for (const std::int64_t M : {1, 64, 1000, 4096})
-        for (const std::int64_t N : {1, 256, 1024, 4096, 16384, 33792})
+        for (const std::int64_t N : {1, 256, 1024, 4096, 16384, 33792, 67584})
           for (const std::int64_t D : {64, 128})
             for (const Heads heads : {Heads::kEach, Heads::kSum})
               problems.push_back({.B = B, .H = H, .M = M, .N = N, .D = D, .heads = heads});

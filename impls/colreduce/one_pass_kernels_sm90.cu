@@ -4,17 +4,18 @@
 namespace attn::colreduce {
 namespace {
 
-// D, crews of score groups, groups of a crew, slots of queries, chunks of a CTA, slots of keys and of weights.
+// D, crews of score groups, groups of a crew, slots of queries, chunks of a CTA, which is slots of keys, and slots of
+// weights.
 // Four crews of one group read queries once and pay for a tile once, however few of its chunks a mask leaves: causal
 // 4096^2 takes less than with two crews of two. But a crew of two is done with four chunks sooner, and weights, which
 // wait for the last of them, are short of slots at D = 96 and 128.
-template <int kD, int kWeightSlots, bool kMasked, bool kCrewsOfTwo>
+template <int kD, int kWeightSlots, bool kMasked, bool kCrewsOfTwo, int kChunks = 4>
 using OnePass = ResidentPolicy<kD,
                                kCrewsOfTwo ? 2 : 4,
                                kCrewsOfTwo ? 2 : 1,
                                2,
-                               4,
-                               4,
+                               kChunks,
+                               kChunks,
                                kWeightSlots,
                                false,
                                kMasked>;
@@ -28,9 +29,15 @@ struct OnePassPolicy<96, kMasked> : OnePass<96, 15, kMasked, !kMasked> {};
 template <bool kMasked>
 struct OnePassPolicy<128, kMasked> : OnePass<128, 15, kMasked, !kMasked> {};
 
+// With D = 64 a CTA can hold twice as many keys. Two tiles of weights are all that then fit, crews of two are done with
+// one sooner: for heads that do not fit the device otherwise.
+template <bool kMasked>
+struct WidePolicy : OnePass<64, 17, kMasked, true, 8> {};
+
 }  // namespace
 
 ResidentKernel one_pass_kernel(DType dtype, std::int64_t D, ResidentVariant variant) {
+  if (variant.wide && D <= 64) return resident_kernel_of_variant<WidePolicy>(dtype, variant);
   return resident_kernel_for<OnePassPolicy>(dtype, D, variant);
 }
 

@@ -18,18 +18,32 @@ ResidentKernel resident_kernel_of() {
           .chunks = Policy::kChunks};
 }
 
-/// The kernel of Policy<D, masked> for a type and variant.
+/// The kernel of Policy<masked> for a type and variant.
+template <template <bool> class Policy>
+ResidentKernel resident_kernel_of_variant(DType dtype, ResidentVariant variant) {
+  ResidentKernel kernel;
+  dispatch<0, 1>(variant.masked, [&](auto masked) {
+    dispatch<0, 1>(variant.is_max, [&](auto is_max) {
+      using P = Policy<masked != 0>;
+      kernel = dtype == DType::kF16 ? resident_kernel_of<__half, P, is_max != 0>()
+                                    : resident_kernel_of<__nv_bfloat16, P, is_max != 0>();
+    });
+  });
+  return kernel;
+}
+
+template <template <int, bool> class Policy, int kD>
+struct PolicyOf {
+  template <bool kMasked>
+  using type = Policy<kD, kMasked>;
+};
+
+/// The kernel of Policy<D, masked>.
 template <template <int, bool> class Policy>
 ResidentKernel resident_kernel_for(DType dtype, std::int64_t D, ResidentVariant variant) {
   ResidentKernel kernel;
   dispatch<64, 96, 128>(boxed_dimension(D), [&](auto padded) {
-    dispatch<0, 1>(variant.masked, [&](auto masked) {
-      dispatch<0, 1>(variant.is_max, [&](auto is_max) {
-        using P = Policy<padded, masked != 0>;
-        kernel = dtype == DType::kF16 ? resident_kernel_of<__half, P, is_max != 0>()
-                                      : resident_kernel_of<__nv_bfloat16, P, is_max != 0>();
-      });
-    });
+    kernel = resident_kernel_of_variant<PolicyOf<Policy, padded>::template type>(dtype, variant);
   });
   return kernel;
 }

@@ -44,7 +44,8 @@ struct ResidentPolicy {
   /// Registers of a thread at launch: an SM's, in steps of eight; and what the roles go on with.
   static constexpr int kLaunchRegisters = 65536 / kThreads / 8 * 8;
   static constexpr int kPool = kLaunchRegisters * (kScoreGroups + kOtherGroups);
-  static constexpr int kScoreRegisters = kScoreGroups == 2 ? 136 : 96;
+  /// Column warps with many chunks have many columns.
+  static constexpr int kScoreRegisters = kScoreGroups == 2 ? 136 : kChunks > 4 ? 88 : 96;
   static constexpr int kOtherRegisters =
       (kPool - kScoreRegisters * kScoreGroups) / kOtherGroups / 8 * 8;
 

@@ -16,11 +16,20 @@
 namespace attn::colreduce {
 namespace {
 
-ResidentKernel kernel_for(const ColReduce::Problem& problem, ResidentKernels kernels) {
-  const bool masked =
-      problem.contributing_mask().diagonal < problem.N || problem.N % kChunkKeys != 0;
-  return kernels(problem.dtype, problem.D,
-                 {.is_max = problem.reduction == Reduction::kMax, .masked = masked});
+/// Keys of a head that the device can hold.
+std::int64_t most_keys(const ResidentKernel& kernel, const DeviceInfo& device) {
+  return std::int64_t{device.sm_count} * kernel.chunks * kChunkKeys;
+}
+
+ResidentKernel kernel_for(const ColReduce::Problem& problem,
+                          const DeviceInfo& device,
+                          ResidentKernels kernels) {
+  ResidentVariant variant{
+      .is_max = problem.reduction == Reduction::kMax,
+      .masked = problem.contributing_mask().diagonal < problem.N || problem.N % kChunkKeys != 0};
+  const ResidentKernel kernel = kernels(problem.dtype, problem.D, variant);
+  variant.wide = problem.N > most_keys(kernel, device);
+  return variant.wide ? kernels(problem.dtype, problem.D, variant) : kernel;
 }
 
 /// The queries that contribute: a shorter q.
@@ -50,7 +59,7 @@ SliceChoice slices_for(const ColReduce::Problem& problem,
                        .tiles = (problem.contributing().count() + kTileRows - 1) / kTileRows,
                        .most_parts = std::max<std::int64_t>(kSpare / part, 1),
                        .sm_count = device.sm_count,
-                       .most_chunks = kernel_for(problem, kernels).chunks});
+                       .most_chunks = kernel_for(problem, device, kernels).chunks});
 }
 
 /// Of an output head: what several teams add up is merged.
@@ -96,10 +105,10 @@ Support resident_supports(const ColReduce::Problem& problem,
   const std::vector<TensorSpec> specs = ColReduce::tensor_specs(problem);
   for (std::size_t i = 0; i < 2; ++i)  // q and k
     if (Support support = tensor_map_supports(specs[i]); !support) return support;
-  const ResidentKernel kernel = kernel_for(problem, kernels);
-  const std::int64_t most_keys = std::int64_t{device.sm_count} * kernel.chunks * kChunkKeys;
-  if (problem.N > most_keys)
-    return Support::no("N must be at most " + std::to_string(most_keys) +
+  const ResidentKernel kernel = kernel_for(problem, device, kernels);
+  const std::int64_t most = most_keys(kernel, device);
+  if (problem.N > most)
+    return Support::no("N must be at most " + std::to_string(most) +
                        ": the weights of a row stay on chip");
   if (problem.M > std::int64_t{1} << 30) return Support::no("M must be at most 2^30");
   constexpr std::int64_t kTileLimit = std::int64_t{1} << 31;  // tiles are numbered in 32 bits
@@ -124,7 +133,7 @@ Launch plan_resident(const ColReduce::Problem& problem,
                      ResidentKernels kernels) {
   const SliceChoice slices = slices_for(problem, device, kernels);
   const TeamChoice& team = slices.team;
-  const ResidentKernel kernel = kernel_for(problem, kernels);
+  const ResidentKernel kernel = kernel_for(problem, device, kernels);
   const std::int64_t parts = parts_of(problem, slices);
   const double scale = problem.scale_value();
   const WorkspaceLayout layout = layout_of(problem, slices);

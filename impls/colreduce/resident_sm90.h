@@ -49,6 +49,7 @@ struct ResidentKernel {
 struct ResidentVariant {
   bool is_max = false;
   bool masked = false;  ///< some score may be hidden: by a mask, or past the last key in its chunk
+  bool wide = false;    ///< a CTA should own more chunks, if there is such a kernel
 };
 
 /// The kernel that keeps the keys of a head on chip while its queries stream past, for D

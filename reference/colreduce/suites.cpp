@@ -294,6 +294,7 @@ void add_tiles(Cases& cases) {
       {.M = 1025, .N = 63, .D = 128},        {.H = 8, .H_kv = 2, .M = 65, .N = 129, .D = 128},
       {.M = 130, .N = 4160, .D = 64},  // 16 groups of 256 keys and a bit
       {.M = 64, .N = 16385, .D = 64},  // one tile of queries, one key too many
+      {.M = 65, .N = 40001, .D = 64},  // more keys than 132 CTAs hold, 256 each
   };
   std::size_t turn = 0;
   for (const Problem& shape : shapes) {
