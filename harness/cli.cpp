@@ -147,8 +147,7 @@ void print_dry_run(const std::vector<PlanItem>& plan, const Machine& machine) {
     const AnyBackend backend = item.op->backends()[item.backend];
     const DeviceInfo& device =
         backend.info ? machine.device_for(*backend.info) : machine.main_device();
-    const Support support = backend.info ? item.problem->supports(item.backend, device)
-                                         : Support::no("not in this build");
+    const Support support = backend_takes(item, machine);
     std::size_t bytes = support ? item.problem->workspace_bytes(item.backend, device) : 0;
     for (const TensorSpec& spec : item.problem->tensor_specs()) bytes += spec.storage_bytes();
     // Nominal rates of a naive kernel; the sweep itself predicts from what it sees.

@@ -159,24 +159,24 @@ bool Runner::fits(const PlanItem& item,
   return false;
 }
 
+Support backend_takes(const PlanItem& item, const Machine& machine) {
+  const BackendInfo* info = item.op->backends()[item.backend].info;
+  if (!info) return Support::no("this build leaves the backend out");
+  if (info->memory == MemorySpace::kDevice && !machine.gpu)
+    return Support::no("needs a GPU: " + machine.why_no_gpu);
+  return item.problem->supports(item.backend, machine.device_for(*info));
+}
+
 void Runner::attempt(const PlanItem& item,
                      CellRow& row,
                      const std::function<void(const TakeSamples&)>& use) {
   const AnyBackend backend = item.op->backends()[item.backend];
-  if (!backend.info) {
-    row.status = Status::kNotBuilt;
-    row.reason = "this build leaves the backend out";
-    return;
-  }
-  const DeviceInfo& device = machine_.device_for(*backend.info);
-  const Support support = backend.info->memory == MemorySpace::kDevice && !machine_.gpu
-                              ? Support::no("needs a GPU: " + machine_.why_no_gpu)
-                              : item.problem->supports(item.backend, device);
-  if (!support) {
-    row.status = Status::kUnsupported;
+  if (const Support support = backend_takes(item, machine_); !support) {
+    row.status = backend.info ? Status::kUnsupported : Status::kNotBuilt;
     row.reason = support.reason;
     return;
   }
+  const DeviceInfo& device = machine_.device_for(*backend.info);
   const double flops = item.problem->work().mma_flops;
   const int runs = options_.timed ? kTimedHostRuns : kVerifyRuns;
   const double predicted = run_cost_.predict(row.backend, flops) * runs;

@@ -36,6 +36,9 @@ using VerifiedCells = std::map<std::string, Verified>;  ///< by PlanItem::name()
 /// Times `count` runs of a verified launch, with cold or hot caches.
 using TakeSamples = std::function<gpu::Samples(bool cold, int count)>;
 
+/// Whether the item's backend takes its problem on this machine.
+Support backend_takes(const PlanItem& item, const Machine& machine);
+
 class Runner {
  public:
   Runner(const Machine& machine, const RunnerOptions& options, std::optional<Ceilings> ceilings)

@@ -48,15 +48,14 @@ Sweep::Sweep(std::vector<PlanItem> plan, const Machine& machine, SweepOptions op
       suite_(!plan.front().suite.empty()),
       remaining_(std::move(plan)),
       workers_(machine, options_.runner, worker_of(options_)),
-      host_cost_(0.02),
-      device_cost_(0.02, CostModel::kDeviceFixedWork),
       start_(Clock::now()) {
   if (options_.out.empty()) options_.out = choose_directory(machine_);
   open_rows();
   for (const PlanItem& item : remaining_) {
+    const Rest cost = cost_of(item);
     Rest& rest = rest_[std::string(item.backend_id())];
-    rest.cells += 1;
-    rest.flops += item.problem->work().mma_flops;
+    rest.cells += cost.cells;
+    rest.flops += cost.flops;
     const BackendInfo* info = item.op->backends()[item.backend].info;
     if (info && machine_.device_for(*info).space == MemorySpace::kHost)
       host_backends_.emplace(item.backend_id());
@@ -103,17 +102,21 @@ void Sweep::open_rows() {
 
 bool Sweep::out_of_budget(const PlanItem& item) const {
   if (options_.time_budget_s <= 0) return false;
-  const double next =
-      predicted(std::string(item.backend_id()), {1, item.problem->work().mma_flops});
+  const double next = predicted(std::string(item.backend_id()), cost_of(item));
   return seconds_spent() + next > options_.time_budget_s;
+}
+
+/// What a cell is predicted by: a backend refuses in no time.
+Sweep::Rest Sweep::cost_of(const PlanItem& item) const {
+  if (!backend_takes(item, machine_)) return {};
+  return {1, item.problem->work().mma_flops};
 }
 
 /// Seconds for these cells; none on a CPU takes longer than the runner's limit for it.
 double Sweep::predicted(const std::string& backend, const Rest& rest) const {
-  if (host_backends_.count(backend) == 0)
-    return device_cost_.predict(backend, rest.flops, rest.cells);
-  return std::min(host_cost_.predict(backend, rest.flops, rest.cells),
-                  rest.cells * options_.runner.cell_limit_s);
+  const bool host = on_host(backend);
+  const double seconds = costs_[host ? 1 : 0].predict(backend, rest.flops, rest.cells);
+  return host ? std::min(seconds, rest.cells * options_.runner.cell_limit_s) : seconds;
 }
 
 double Sweep::predicted_rest() const {
@@ -147,13 +150,11 @@ std::optional<Json> Sweep::work_on(const PlanItem& item) {
   }
   worked_ = true;
   const std::string backend(item.backend_id());
-  const double flops = item.problem->work().mma_flops;
+  const Rest cost = cost_of(item);
   const bool ran = row["mem"].is_object();
-  if (ran)
-    (host_backends_.count(backend) > 0 ? host_cost_ : device_cost_)
-        .observe(backend, flops, seconds_since(start));
-  rest_[backend].cells -= 1;
-  rest_[backend].flops -= flops;
+  if (ran) costs_[on_host(backend) ? 1 : 0].observe(backend, cost.flops, seconds_since(start));
+  rest_[backend].cells -= cost.cells;
+  rest_[backend].flops -= cost.flops;
   return row;
 }
 

@@ -65,6 +65,8 @@ class Sweep {
   void open_rows();
   double seconds_spent() const;
   bool out_of_budget(const PlanItem& item) const;
+  bool on_host(const std::string& backend) const { return host_backends_.count(backend) > 0; }
+  Rest cost_of(const PlanItem& item) const;
   double predicted(const std::string& backend, const Rest& rest) const;
   double predicted_rest() const;
 
@@ -77,10 +79,10 @@ class Sweep {
   std::unique_ptr<RowFile> rows_;
   CellWorkers workers_;
   std::unique_ptr<Progress> progress_;
-  CostModel host_cost_;
-  CostModel device_cost_;
-  std::map<std::string, Rest> rest_;     // cells not yet worked on, by backend
-  std::set<std::string> host_backends_;  // those whose cells the runner limits
+  CostModel costs_[2] = {CostModel(0.02, CostModel::kDeviceFixedWork),
+                         CostModel(0.02)};  // of a device, of the host
+  std::map<std::string, Rest> rest_;        // cells not yet worked on, by backend
+  std::set<std::string> host_backends_;     // those whose cells the runner limits
   std::chrono::steady_clock::time_point start_;
   bool worked_ = false;  // on a cell
   bool stopped_ = false;

@@ -141,6 +141,14 @@ class Works(PythonTest):
                          ("fp32_P", "by hand", True))
         self.validate()
 
+    def test_a_time_budget_does_not_end_at_a_refused_cell_however_large(self) -> None:
+        shapes = [f"B1H1M{M}N4096D{D}" for M, D in ((8, 32), (4000000, 16), (9, 32))]
+        self.run_it("verify", "colreduce", "--backend", "mine:picky", "--device", "cpu",
+                    *(word for shape in shapes for word in ("--shape", shape)),
+                    "--time-budget", "100s", "--cell-limit", "1000", "--out", "out")
+        self.assertEqual([(cell["shape"]["M"], cell["status"]) for cell in self.records("cell")],
+                         [(8, "OK"), (4000000, "UNSUPPORTED"), (9, "OK")])
+
     def test_rows_time_and_name_the_function_and_repeat_the_cell(self) -> None:
         self.run_it("bench", "colreduce", "--backend", "mine:right", *SMALL, "--numerics", "fp32",
                     "--layout", "bshd", "--sample-seconds", "0.01", "--out", "out")
