@@ -16,6 +16,7 @@
 #include "harness/compare_cost.h"
 #include "harness/compare_row.h"
 #include "harness/progress.h"
+#include "harness/runner.h"
 #include "harness/sentinel.h"
 #include "harness/session.h"
 
@@ -184,9 +185,7 @@ void CompareSweep::take_delta(const Json& run) {
 void CompareSweep::run_control(const std::vector<Arms>& left) {
   std::vector<Arms> candidates;
   for (const Arms& arms : left) {
-    const BackendInfo* info = arms.a.op->backends()[arms.a.backend].info;
-    if (info && arms.a.problem->supports(arms.a.backend, machine_.device_for(*info)))
-      candidates.push_back({arms.a, arms.a});
+    if (backend_takes(arms.a, machine_)) candidates.push_back({arms.a, arms.a});
   }
   if (candidates.empty()) return;
   const auto middle = candidates.begin() + static_cast<std::ptrdiff_t>(candidates.size() / 2);

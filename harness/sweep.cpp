@@ -100,10 +100,8 @@ void Sweep::open_rows() {
                              options_.runner.seed));
 }
 
-bool Sweep::out_of_budget(const PlanItem& item) const {
-  if (options_.time_budget_s <= 0) return false;
-  const double next = predicted(std::string(item.backend_id()), cost_of(item));
-  return seconds_spent() + next > options_.time_budget_s;
+bool Sweep::out_of_budget(double next) const {
+  return options_.time_budget_s > 0 && seconds_spent() + next > options_.time_budget_s;
 }
 
 /// What a cell is predicted by: a backend refuses in no time.
@@ -127,7 +125,10 @@ double Sweep::predicted_rest() const {
 
 std::optional<Json> Sweep::work_on(const PlanItem& item) {
   constexpr double kLeastSeconds = 10;  // a cell that hangs must not outlast the budget by more
-  stopped_ = stopped_ || out_of_budget(item);
+  if (stopped_) return std::nullopt;
+  const std::string backend(item.backend_id());
+  const Rest cost = cost_of(item);
+  stopped_ = out_of_budget(predicted(backend, cost));
   if (stopped_) return std::nullopt;
   double timeout_s = options_.timeout_s;
   if (options_.time_budget_s > 0)
@@ -149,8 +150,6 @@ std::optional<Json> Sweep::work_on(const PlanItem& item) {
     return std::nullopt;
   }
   worked_ = true;
-  const std::string backend(item.backend_id());
-  const Rest cost = cost_of(item);
   const bool ran = row["mem"].is_object();
   if (ran) costs_[on_host(backend) ? 1 : 0].observe(backend, cost.flops, seconds_since(start));
   rest_[backend].cells -= cost.cells;

@@ -64,7 +64,7 @@ class Sweep {
   static Outcome outcome_of(const Json& row);
   void open_rows();
   double seconds_spent() const;
-  bool out_of_budget(const PlanItem& item) const;
+  bool out_of_budget(double next) const;  // with so many seconds more
   bool on_host(const std::string& backend) const { return host_backends_.count(backend) > 0; }
   Rest cost_of(const PlanItem& item) const;
   double predicted(const std::string& backend, const Rest& rest) const;
