@@ -68,6 +68,19 @@ TEST(AttnResBulkLayout, WarpsMixPairsWhereNoneGetsMoreByIt) {
   EXPECT_FALSE(pairs(problem(1, 8, 65536, 2048))) << "one source is not mixed on tensor cores";
 }
 
+TEST(AttnResBulkLayout, GroupsAreDrawnWhereMemoryIsTheLimit) {
+  const auto draws = [](const AttnResPhase1::Problem& p) {
+    return bulk_draws(bulk_config(p, kH200), p, kH200);
+  };
+  EXPECT_TRUE(draws(problem(4, 8, 65536, 2048)));
+  EXPECT_TRUE(draws(problem(8, 8, 65536, 2048)));
+  EXPECT_TRUE(draws(problem(4, 8, 32 * 2 * 132, 512))) << "32 groups of two tokens an SM";
+  EXPECT_FALSE(draws(problem(4, 8, 32 * 2 * 132 - 1, 512))) << "fewer do not pay for the counter";
+  EXPECT_FALSE(draws(problem(8, 4, 32768, 896))) << "a group's own time is the limit";
+  EXPECT_FALSE(draws(problem(8, 12, 8192, 7168))) << "ranks would have to tell each other";
+  EXPECT_FALSE(draws(problem(4, 8, 0, 2048)));
+}
+
 TEST(AttnResBulkLayout, FewTokensAreSplitOverTheRanksThatThereAreSmsFor) {
   EXPECT_EQ(bulk_config(problem(9, 8, 1, 7168), kH200).ranks, 8);
   EXPECT_EQ(bulk_config(problem(4, 8, 1, 256), kH200).ranks, 2) << "128 columns a rank at least";

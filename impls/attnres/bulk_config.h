@@ -20,12 +20,14 @@ inline constexpr int kMostStages = 16;
 /// Columns of a step of the products: rows are padded to whole steps.
 inline constexpr int kStepColumns = 32;
 
-/// Full barriers of every team and stage, two for each team's exchange; at the start of shared memory.
-struct BulkBarriers {
+/// Full barriers of every team and stage, two for each team's exchange, and what group a stage has; at the start
+/// of shared memory.
+struct BulkRing {
   std::uint64_t full[kMostTeams][kMostStages];
   std::uint64_t exchange[kMostTeams][2];
+  int group[kMostStages];
 };
-static_assert(sizeof(BulkBarriers) % 16 == 0, "rows follow, and start on 16 bytes");
+static_assert(sizeof(BulkRing) % 16 == 0, "rows follow, and start on 16 bytes");
 
 /// Groups of eight columns [first, first + count) of a row.
 struct ColumnRange {
@@ -53,7 +55,7 @@ struct BulkConfig {
   constexpr int row_bytes() const { return padded * 2 + 16; }
   constexpr int stage_bytes() const { return group_rows * row_bytes(); }
   constexpr int steps() const { return padded / kStepColumns; }
-  constexpr int resident_offset() const { return static_cast<int>(sizeof(BulkBarriers)); }
+  constexpr int resident_offset() const { return static_cast<int>(sizeof(BulkRing)); }
   constexpr int stage_offset() const { return resident_offset() + resident_rows * row_bytes(); }
   /// What a kernel keeps besides, behind the stages.
   constexpr int rest_offset() const { return stage_offset() + stages * stage_bytes(); }

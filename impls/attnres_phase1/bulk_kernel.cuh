@@ -14,8 +14,8 @@
 namespace attn::attnres_phase1 {
 namespace bulk {
 
-using attnres::BulkBarriers;
 using attnres::BulkConfig;
+using attnres::BulkRing;
 using attnres::ColumnRange;
 using attnres::StagedRows;
 using attnres::TokenGroups;
@@ -177,19 +177,20 @@ __device__ inline ColumnRange own_columns(const BulkArguments& p) {
                              static_cast<int>(sm90::cluster_rank()));
 }
 
-/// Starts the copies of group i, which team `reader` will read in `stage`; by a whole warp.
+/// Starts the copies of a group, which team `reader` will read in `stage`; by a whole warp.
 template <class T>
 __device__ inline void copy_group(const BulkArguments& p,
-                                  BulkBarriers& barriers,
+                                  BulkRing& ring,
                                   const TokenGroups& groups,
-                                  int i,
+                                  int group,
                                   int stage,
                                   int reader,
                                   char* memory) {
   const ColumnRange range = own_columns(p);
-  attnres::start_copies(p.config, barriers, sm90::shared_address(memory + p.config.stage_offset()),
-                        groups, i, stage, reader, p.N, static_cast<std::uint32_t>(range.count * 16),
-                        sm80::lane_id(), [&](std::int64_t token, int row) {
+  attnres::start_copies(p.config, ring, sm90::shared_address(memory + p.config.stage_offset()),
+                        groups, group, stage, reader, p.N,
+                        static_cast<std::uint32_t>(range.count * 16), sm80::lane_id(),
+                        [&](std::int64_t token, int row) {
                           const int n = row % p.N;
                           return static_cast<const T*>(p.v.data[n]) +
                                  (token + row / p.N) * p.v.stride + range.first * kColumns;
@@ -232,11 +233,11 @@ __device__ inline void mix_group(const BulkArguments& p,
   if (team.warp == 1) store_lse(p, team, own, token, tokens);  // warp 0 starts copies
 }
 
-/// A team's groups, one after the other.
+/// A team's groups, one after the other, and the copies of those that come after them.
 template <class T, class Shape>
 __device__ inline void read_groups(const BulkArguments& p,
                                    const Team& team,
-                                   BulkBarriers& barriers,
+                                   BulkRing& ring,
                                    const TokenGroups& groups,
                                    char* memory) {
   const BulkConfig& config = p.config;
@@ -244,7 +245,7 @@ __device__ inline void read_groups(const BulkArguments& p,
   const TeamMemory start = TeamMemory::of(config, sums, team, memory);
   attnres::StageCursor cursor(config, team);
   for (int i = team.thread; i < sums.term_words; i += team.threads()) start.terms.words[i] = 0;
-  for (int i = team.index; groups.has(i); i += Shape::kTeams) {
+  for (int i = team.index;; i += Shape::kTeams) {
     // Anew: what comes of them is not kept from group to group, in registers that the products need.
     const Team here = Team::of(sm80::thread_id(), attnres::kTeamWarps);
     const TeamMemory own = TeamMemory::of(config, sums, here, memory);
@@ -254,13 +255,20 @@ __device__ inline void read_groups(const BulkArguments& p,
         attnres::steps_of(config.steps(), here.warp, attnres::kTeamWarps);
     const char* stage = memory + config.stage_offset() + cursor.stage() * config.stage_bytes();
     const StagedRows rows{sm90::shared_address(stage), config.row_bytes(), config.group_rows};
-    cursor.wait(here, barriers);
+    const int group = cursor.wait(here, ring);
+    int number = 0;
+    if (here.thread == 0) number = groups.draw();  // long before it is needed
     attnres::warp_products<T, Shape::kTiles>(queries, rows, steps.first, steps.count, here.lane,
                                              own.products + here.warp * sums.warp_floats);
     here.sync();  // the team's warps: their products are there
-    const std::int64_t token = groups.begin(i);
-    const int tokens = groups.count(i);
-    const attnres::RankExchange exchange(own.slots, barriers.exchange[here.index], config.ranks,
+    const int reader = (here.index + config.stages) % Shape::kTeams;  // of the stage, the next one
+    if (!groups.has(group)) {
+      if (here.thread == 0) attnres::pass_on(ring, group, cursor.stage(), reader);
+      return;
+    }
+    const std::int64_t token = groups.begin(group);
+    const int tokens = groups.count(group);
+    const attnres::RankExchange exchange(own.slots, ring.exchange[here.index], config.ranks,
                                          sums.total_floats, i / Shape::kTeams);
     const Totals totals(p, sums, here, own, exchange);
     if constexpr (Shape::kTiles == 0) {
@@ -273,9 +281,11 @@ __device__ inline void read_groups(const BulkArguments& p,
       find_weights<T, 4>(p, sums, here, own, totals, tokens);
     }
     mix_group<T, Shape>(p, sums, stage, token, tokens, memory);
-    if (here.warp == 0)
-      copy_group<T>(p, barriers, groups, i + config.stages, cursor.stage(),
-                    (here.index + config.stages) % Shape::kTeams, memory);
+    if (here.warp == 0) {
+      const int drawn = __shfl_sync(0xffffffffu, number, 0);
+      copy_group<T>(p, ring, groups, groups.of_turn(i + config.stages, config.stages, drawn),
+                    cursor.stage(), reader, memory);
+    }
     cursor.advance(config);
   }
 }
@@ -284,20 +294,22 @@ template <class T, class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     read_kernel(const __grid_constant__ BulkArguments p) {
   extern __shared__ __align__(128) char memory[];
-  auto& barriers = *reinterpret_cast<BulkBarriers*>(memory);
+  auto& ring = *reinterpret_cast<BulkRing*>(memory);
   const BulkConfig& config = p.config;
   const auto thread = static_cast<int>(threadIdx.x);
   const ColumnRange range = own_columns(p);
-  const TokenGroups groups =
-      TokenGroups::of(config, p.tokens, static_cast<int>(blockIdx.x) / config.ranks,
-                      static_cast<int>(gridDim.x) / config.ranks);
+  const TokenGroups groups{.tokens = p.tokens,
+                           .size = config.tokens,
+                           .first = static_cast<int>(blockIdx.x) / config.ranks,
+                           .step = static_cast<int>(gridDim.x) / config.ranks,
+                           .drawn = p.drawn};
   const Team team = Team::of(thread, attnres::kTeamWarps);
   char* resident = memory + config.resident_offset();
-  if (thread == 0) attnres::init_barriers(config, barriers);
+  if (thread == 0) attnres::init_barriers(config, ring);
   __syncthreads();  // all threads: barriers are there
   if (team.warp == 0) {
     for (int i = team.index; i < config.stages; i += Shape::kTeams)
-      copy_group<T>(p, barriers, groups, i, i, team.index, memory);
+      copy_group<T>(p, ring, groups, groups.in_turn(i), i, team.index, memory);
   }
   attnres::stage_queries<T>(config, p.wt, p.wt_dtype, p.S, p.D, p.terms, range, resident, thread,
                             Shape::kThreads);
@@ -308,7 +320,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
   __syncwarp();
   sm90::cluster_arrive();  // all threads of the cluster: barriers, queries and zeros are there
   sm90::cluster_wait();
-  read_groups<T, Shape>(p, team, barriers, groups, memory);
+  read_groups<T, Shape>(p, team, ring, groups, memory);
   if (config.ranks > 1) {
     __syncwarp();
     sm90::cluster_arrive();  // no CTA ends while another may still send it sums

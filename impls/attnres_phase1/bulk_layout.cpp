@@ -40,6 +40,12 @@ BulkShape bulk_shape(const attnres::BulkConfig& config, const Problem& p) {
   return {.tiles = 1, .chunks = pairs ? 2 : 1};
 }
 
+bool bulk_draws(const attnres::BulkConfig& config, const Problem& p, const DeviceInfo& device) {
+  constexpr std::int64_t kFewest = 32;  // groups of an SM
+  return bulk_shape(config, p).chunks == 2 && config.ranks == 1 &&
+         p.tokens() >= kFewest * config.tokens * device.sm_count;
+}
+
 Support bulk_supports(const Problem& p, const DeviceInfo& device) {
   if (device.sm != 90) return Support::no("needs sm_90");
   if (size_of(p.dtype) != 2) return Support::no("dtype must be f16 or bf16");

@@ -4,11 +4,12 @@
 //           products and as many of the mixed rows leave the FMA pipes, and the sums over threads go.
 // Mapping:  persistent CTAs, one an SM: three or four teams of four warps (BulkShape) take groups of tokens
 //           in turn, so that one's latencies pass while others compute, and refill the stages that they
-//           have read. A warp multiplies a range of the columns, and mixes chunks of 64 or 128 of them in
+//           have read. Where memory is the limit, CTAs draw groups from a counter instead of taking them in
+//           turn (bulk_rows.cuh): some get more of its bandwidth than others. A warp multiplies a range of the columns, and mixes chunks of 64 or 128 of them in
 //           turn. Rows too large for an SM are split by columns over the 2, 4 or 8 CTAs of a cluster; so are
 //           few tokens.
 // Memory:   shared: the queries in 16 bits and as many stages of up to eight rows as fit (headline: 33 KB
-//           of queries, five stages of 33 KB). Up to 119 registers a thread, of three teams 153; no spills.
+//           of queries, five stages of 33 KB). Up to 122 registers a thread, of three teams 142; no spills. Workspace: the counter.
 // Limit:    memory: N + S rows a token. Headline token: 48 KB, 2,990 clocks of an SM at its share of the
 //           copy rate, and about 3,600 warp instructions, 900 clocks.
 // Rounding: products of 16-bit elements are exact, sums fp32 (tensor cores truncate: chains of eight
@@ -51,7 +52,10 @@ void check_rows(const Problem& p, const Tensors& t) {
     throw std::invalid_argument("bulk_sm90: every row must start on 16 bytes");
 }
 
-BulkArguments arguments_of(const Problem& p, const Tensors& t, const attnres::BulkConfig& config) {
+BulkArguments arguments_of(const Problem& p,
+                           const Tensors& t,
+                           const attnres::BulkConfig& config,
+                           std::uint32_t* drawn) {
   return {.config = config,
           .v = t.v,
           .wt = t.wt.data,
@@ -60,6 +64,7 @@ BulkArguments arguments_of(const Problem& p, const Tensors& t, const attnres::Bu
           .out = t.out.data,
           .out_dtype = p.out_type(),
           .lse = static_cast<float*>(t.lse.data),
+          .drawn = drawn,
           .tokens = p.tokens(),
           .N = static_cast<int>(p.N),
           .S = static_cast<int>(p.S),
@@ -68,22 +73,32 @@ BulkArguments arguments_of(const Problem& p, const Tensors& t, const attnres::Bu
           .over_D = 1.0f / static_cast<float>(p.D)};
 }
 
-Launch plan(const Problem& p, const Tensors& t, Workspace, const DeviceInfo& device) {
+std::size_t workspace_bytes(const Problem& p, const DeviceInfo& device) {
+  return bulk_draws(bulk_config(p, device), p, device) ? sizeof(std::uint32_t) : 0;
+}
+
+Launch plan(const Problem& p, const Tensors& t, Workspace workspace, const DeviceInfo& device) {
   const attnres::BulkConfig config = bulk_config(p, device);
   Launch launch;
-  launch.note = attnres::describe(config);
+  auto* const drawn =
+      bulk_draws(config, p, device) ? static_cast<std::uint32_t*>(workspace.data) : nullptr;
+  launch.note = attnres::describe(config) + (drawn == nullptr ? "" : ", drawn");
   launch.enqueue = [](Stream) {};
   if (p.tokens() == 0) return launch;
   check_rows(p, t);
-  const BulkArguments arguments = arguments_of(p, t, config);
+  const BulkArguments arguments = arguments_of(p, t, config, drawn);
   const BulkKernel kernel = kernel_for(p.dtype, bulk_shape(config, p));
   launch.kernels.push_back(
       {reinterpret_cast<const void*>(kernel), config.shared_bytes, config.threads()});
   const std::int64_t groups = (p.tokens() + config.tokens - 1) / config.tokens;
-  launch.enqueue =
-      attnres::bulk_launch(kernel, arguments, {config.ranks, config.threads(), config.shared_bytes},
-                           groups)
-          .enqueue;
+  const attnres::ClusterLaunch clusters = attnres::bulk_launch(
+      kernel, arguments, {config.ranks, config.threads(), config.shared_bytes}, groups);
+  launch.enqueue = [=](Stream stream) {
+    if (drawn != nullptr)
+      CUDA_CHECK(
+          cudaMemsetAsync(drawn, 0, sizeof(*drawn), static_cast<cudaStream_t>(stream.handle)));
+    clusters.enqueue(stream);
+  };
   return launch;
 }
 
@@ -98,6 +113,7 @@ constinit const Backend<AttnResPhase1> bulk_sm90 = {
                      "the CUDA library",
              .numerics = NumericsClass::kFp32},
     .supports = bulk_supports,
+    .workspace_bytes = workspace_bytes,
     .plan = plan};
 
 }  // namespace attn::attnres_phase1

@@ -15,7 +15,8 @@ struct BulkArguments {
   int terms;  // rows of 16 bits that hold a query
   void* out;  // [S, tokens, D]
   DType out_dtype;
-  float* lse;  // [S, tokens]
+  float* lse;            // [S, tokens]
+  std::uint32_t* drawn;  // groups that clusters drew, 0 at first; null where they take them in turn
   std::int64_t tokens;
   int N, S, D;
   float eps;
@@ -82,6 +83,14 @@ attnres::BulkConfig bulk_config(const AttnResPhase1::Problem& p, const DeviceInf
 /// Of a layout that has ranks and groups. Groups of one tile, of several sources, are mixed by pairs of chunks where
 /// more than half of an output block's rows are there, and no warp gets more chunks by it.
 BulkShape bulk_shape(const attnres::BulkConfig& config, const AttnResPhase1::Problem& p);
+
+/// Whether CTAs draw groups from a counter: where memory is the limit, which is where chunks are mixed in pairs, and
+/// groups are so many that setting the counter to zero does not count. Where a group's own time is the limit, SMs
+/// get on alike, and draws cost more than they bring. Clusters take groups in turn: their ranks would have to
+/// tell each other what one of them drew.
+bool bulk_draws(const attnres::BulkConfig& config,
+                const AttnResPhase1::Problem& p,
+                const DeviceInfo& device);
 
 /// What bulk_sm90 takes: pure.
 Support bulk_supports(const AttnResPhase1::Problem& p, const DeviceInfo& device);

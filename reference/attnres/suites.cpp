@@ -62,6 +62,7 @@ void add_sizes(Cases& cases) {
       cases.back().problem.dtype = dtype;
     }
   }
+  cases.push_back({read(4, 8, 1, 9001, 512)});  // many tokens for every SM, and an odd one
 }
 
 void add_options(Cases& cases) {

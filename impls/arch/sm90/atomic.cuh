@@ -1,4 +1,4 @@
-// Counters in shared memory that hand work from one warp to another.
+// Counters that hand work from one warp to another, in shared memory, or to CTAs, in global memory.
 // Source: PTX ISA, "Parallel Synchronization and Communication Instructions: atom, membar/fence".
 #pragma once
 
@@ -14,6 +14,16 @@ __device__ inline std::uint32_t shared_count_relaxed(std::uint32_t shared, std::
   asm volatile("atom.relaxed.cta.shared::cta.inc.u32 %0, [%1], %2;"  // PTX ISA, "atom"
                : "=r"(old)
                : "r"(shared), "r"(last)
+               : "memory");
+  return old;
+}
+
+/// The same of a counter in global memory, for all CTAs.
+__device__ inline std::uint32_t global_count_relaxed(std::uint32_t* counter, std::uint32_t last) {
+  std::uint32_t old;
+  asm volatile("atom.relaxed.gpu.global.inc.u32 %0, [%1], %2;"  // PTX ISA, "atom"
+               : "=r"(old)
+               : "l"(__cvta_generic_to_global(counter)), "r"(last)
                : "memory");
   return old;
 }
