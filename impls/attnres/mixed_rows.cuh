@@ -34,19 +34,27 @@ inline constexpr float kLeastWeight = std::is_same_v<T, __half> ? 0x1p-16f : 0.0
 /// at its own index.
 struct TermTiles {
   std::uint32_t* words;
-  int tiles;  ///< of staged rows
+  int tiles;    ///< of staged rows
+  bool packed;  ///< two tiles with at most kPackedRows rows: PackedColumns
 
   __device__ std::uint32_t* tile(int block, int index) const {
     return words + (block * tiles + index) * kTileWords;
   }
-  /// Sets output `output`'s weight of staged row `row`.
-  template <class T>
+  /// Sets output `output`'s weight of staged row `row`. kMayPack: of a kernel of two
+  /// tiles; the others need not ask.
+  template <class T, bool kMayPack>
   __device__ void put(int output, int row, float weight) const {
-    T* at = reinterpret_cast<T*>(tile(output / kTileRows, row / kTileRows)) +
-            output % kTileRows * kTileRows + row % kTileRows;
+    constexpr int kMatrix = kTileRows * kTileRows;
+    const bool packs = kMayPack && packed;
+    const bool behind = packs && row >= kTileRows;
+    T* at = reinterpret_cast<T*>(tile(output / kTileRows, packs ? 0 : row / kTileRows)) +
+            output % kTileRows * kTileRows;
+    at += behind ? 3 * kMatrix + row % kTileRows * 4 + 2
+                 : row % kTileRows + (packs ? 2 * kMatrix : 0);
+    const int step = behind ? -1 : packs ? -kMatrix : kMatrix;
     float left = weight * kWeightScale<T>;
 #pragma unroll
-    for (int term = 0; term < kWeightTerms; ++term, at += kTileRows * kTileRows) {
+    for (int term = 0; term < kWeightTerms; ++term, at += step) {
       *at = from_float<T>(left);
       left -= to_float(*at);
     }
@@ -80,6 +88,31 @@ struct ChunkColumns {
   }
 };
 
+/// Columns of two tiles of at most kPackedRows rows, as left operands of two products of sixteen instead of three:
+/// all terms of the first eight rows, the small ones first, take three quarters of them; a lane's last words
+/// hold row 8 or 9 twice, for two terms of it. Where its weights lie: TermTiles::put.
+struct PackedColumns {
+  std::uint32_t word[kChunkProducts][4];
+
+  /// As ChunkColumns::load.
+  __device__ static PackedColumns load(
+      const char* rows, int pitch, int count, int column, int lane) {
+    const ChunkColumns first = ChunkColumns::load(rows, pitch, kTileRows, 0, column, lane);
+    const int row = min(kTileRows + lane % 4 / 2, count - 1);
+    const uint4 behind = *reinterpret_cast<const uint4*>(rows + row * pitch + column);
+    const std::uint32_t twice[kChunkProducts] = {behind.x, behind.y, behind.z, behind.w};
+    PackedColumns columns;
+#pragma unroll
+    for (int j = 0; j < kChunkProducts; ++j) {
+      columns.word[j][0] = first.word[j][0];
+      columns.word[j][1] = first.word[j][1];
+      columns.word[j][2] = __byte_perm(twice[j], 0, 0x1010);
+      columns.word[j][3] = __byte_perm(twice[j], 0, 0x3232);
+    }
+    return columns;
+  }
+};
+
 /// Sums of a block of outputs: sums[j] has columns 8 (lane / 4) + 2 j and the next of outputs 2 (lane mod 4)
 /// and the next.
 using ChunkSums = float[kChunkProducts][4];
@@ -95,6 +128,15 @@ struct LaneTerms {
     for (int i = 0; i < kWeightTerms; ++i)
       terms.word[i] = tile[32 * (kWeightTerms - 1 - i) + (swap ? lane ^ 8 : lane)];
     return terms;
+  }
+};
+
+/// A lane's part of a block's weights of two packed tiles.
+struct PackedTerms {
+  std::uint32_t word[4];
+
+  __device__ static PackedTerms load(const std::uint32_t* tile, int lane) {
+    return {tile[lane], tile[32 + lane], tile[64 + lane], tile[96 + lane]};
   }
 };
 
@@ -126,6 +168,21 @@ __device__ inline void add_weighted_rows(const ChunkColumns (&columns)[2],
                             terms[1].word[term]);
     }
   }
+}
+
+template <class T>
+__device__ inline void add_weighted_rows(const PackedColumns& columns,
+                                         const PackedTerms& terms,
+                                         ChunkSums& sums) {
+#pragma unroll
+  for (int j = 0; j < kChunkProducts; ++j) {
+    const std::uint32_t(&word)[4] = columns.word[j];
+    sm80::mma_m16n8k16<T>(sums[j], {word[0], word[1], word[0], word[1]}, terms.word[0],
+                          terms.word[1]);
+  }
+#pragma unroll
+  for (int j = 0; j < kChunkProducts; ++j)
+    sm80::mma_m16n8k16<T>(sums[j], columns.word[j], terms.word[2], terms.word[3]);
 }
 
 /// The eight columns of the first or the second of a lane's two outputs.

@@ -9,4 +9,7 @@ inline constexpr int kWeightTerms = 3;    ///< 16-bit numbers that hold a weight
 /// 32-bit words of a block's weights of a tile: an 8 x 8 matrix of 16-bit numbers a term.
 inline constexpr int kTileWords = 32 * kWeightTerms;
 
+/// Most rows of a group of two tiles whose terms are packed: 3 times 10 are fewer than the 32 of two products.
+inline constexpr int kPackedRows = 10;
+
 }  // namespace attn::attnres

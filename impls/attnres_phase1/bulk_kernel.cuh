@@ -94,14 +94,15 @@ __device__ inline void for_each_pair(
 
 /// Sets the terms of a weight. Returns whether they hold it, and the row, whose r is neither 0 nor NaN then, is
 /// finite.
-template <class T>
+template <class T, bool kMayPack>
 __device__ inline bool put_weight(const BulkSums& sums,
                                   const TeamMemory& own,
                                   const Pair& pair,
                                   int column,
                                   float weight,
                                   float r) {
-  own.terms.put<T>(pair.t * sums.query_blocks * attnres::kTileRows + pair.s, column, weight);
+  own.terms.put<T, kMayPack>(pair.t * sums.query_blocks * attnres::kTileRows + pair.s, column,
+                             weight);
   return r > 0 && (weight == 0 || !(weight < attnres::kLeastWeight<T>));
 }
 
@@ -125,7 +126,7 @@ __device__ inline void find_weights(const BulkArguments& p,
     if (has) {
       const float weight = e * (1.0f / sum);
       own.weights[column * sums.weight_pitch + pair.s] = weight;
-      splits = put_weight<T>(sums, own, pair, column, weight, r);
+      splits = put_weight<T, (kLanes > 8)>(sums, own, pair, column, weight, r);
     }
     return attnres::DepthNormaliser{largest, sum};
   });
@@ -153,8 +154,8 @@ __device__ inline void find_many_weights(const BulkArguments& p,
         pair.exists ? p.N : 0, part, own.totals + pair.s * sums.pitch + first, r + first, weights,
         sums.weight_pitch);
     for (int n = part; pair.exists && n < p.N; n += kLanes)
-      splits &=
-          put_weight<T>(sums, own, pair, first + n, weights[n * sums.weight_pitch], r[first + n]);
+      splits &= put_weight<T, false>(sums, own, pair, first + n, weights[n * sums.weight_pitch],
+                                     r[first + n]);
     return found;
   });
 }

@@ -27,6 +27,8 @@ struct GroupShape {
   static constexpr int kThreads = 32 * attnres::kTeamWarps * kTeams;
 };
 
+inline constexpr int kPackedTiles = -1;  ///< of mix_block
+
 /// What a team works in, behind the stages.
 struct TeamMemory {
   float* products;           // [warps, query rows + 1, pitch]
@@ -45,8 +47,9 @@ struct TeamMemory {
         reinterpret_cast<float*>(memory + config.rest_offset()) + team.index * sums.team_floats();
     own.totals = own.products + attnres::kTeamWarps * sums.warp_floats;
     own.weights = own.totals + sums.total_floats;
-    own.terms = {reinterpret_cast<std::uint32_t*>(own.weights + sums.weight_floats),
-                 sums.term_tiles};
+    own.terms = {
+        reinterpret_cast<std::uint32_t*>(own.weights + sums.weight_floats), sums.term_tiles,
+        config.group_rows > attnres::kTileRows && config.group_rows <= attnres::kPackedRows};
     own.pairs = reinterpret_cast<PairSoftmax*>(own.terms.words + sums.term_words);
     own.slots = reinterpret_cast<float*>(own.pairs) + sums.pair_words;
     return own;
@@ -61,14 +64,15 @@ struct StagedGroup {
   int tokens;
 };
 
-/// The mixed rows of a block of outputs of a group of kTiles tiles of rows (0: any number), on tensor cores;
+/// The mixed rows of a block of outputs of a group of kTiles tiles of rows (0: any number; kPackedTiles: two with
+/// packed terms), on tensor cores;
 /// warps take kChunks chunks in turn. Of few tiles the weights stay in registers, and a chunk's columns come
 /// while the one before is mixed.
 ///
 /// A lane has eight columns of two outputs of a chunk. Of a pair's second chunk outputs are swapped, so that two
 /// neighbouring lanes have two chunks of one output, and 16 lanes 256 bytes of it. Half as many rows are open
 /// at a time by that, and half again as blocks follow each other: memory is the faster for both.
-template <class T, class U, int kTiles, int kChunks>
+template <class T, class U, int kTilesOf, int kChunks>
 __device__ inline void mix_block(const BulkArguments& p,
                                  const BulkSums& sums,
                                  const Team& team,
@@ -78,7 +82,11 @@ __device__ inline void mix_block(const BulkArguments& p,
   constexpr int kOutputs = 2 * kChunks;                             // of a lane and block
   constexpr int kGroups = attnres::kChunkColumns / kColumns;        // of a chunk
   constexpr int kStride = attnres::kTeamWarps * kChunks * kGroups;  // to the warp's next chunks
+  constexpr bool kPacked = kTilesOf == kPackedTiles;
+  constexpr int kTiles = kPacked ? 1 : kTilesOf;  // that come and are multiplied one by one
   constexpr int kHeld = std::max(1, kTiles);
+  using Columns = std::conditional_t<kPacked, attnres::PackedColumns, attnres::ChunkColumns>;
+  using Terms = std::conditional_t<kPacked, attnres::PackedTerms, attnres::LaneTerms>;
   const std::int64_t plane = p.tokens * p.D;
   const ColumnRange& range = staged.range;
   const int s =  // the lane's first output
@@ -86,15 +94,25 @@ __device__ inline void mix_block(const BulkArguments& p,
   const std::int64_t t = staged.token + block / sums.query_blocks;
   U* const to = static_cast<U*>(p.out) + (s * p.tokens + t) * p.D + range.first * kColumns;
   const auto load = [&](int tile, int first) {
-    return attnres::ChunkColumns::load(staged.stage, p.config.row_bytes(), p.config.group_rows,
-                                       tile, min(first + team.lane / 4, range.count - 1) * 16,
-                                       team.lane);
+    const int column = min(first + team.lane / 4, range.count - 1) * 16;
+    if constexpr (kPacked) {
+      return Columns::load(staged.stage, p.config.row_bytes(), p.config.group_rows, column,
+                           team.lane);
+    } else {
+      return Columns::load(staged.stage, p.config.row_bytes(), p.config.group_rows, tile, column,
+                           team.lane);
+    }
   };
   const auto terms = [&](int chunk, int tile) {
-    return attnres::LaneTerms::load(own.terms.tile(block, tile), team.lane, chunk == 1);
+    const std::uint32_t* words = own.terms.tile(block, tile);
+    if constexpr (kPacked) {
+      return Terms::load(words, team.lane);
+    } else {
+      return Terms::load(words, team.lane, chunk == 1);
+    }
   };
-  attnres::LaneTerms held[kChunks][kHeld];
-  attnres::ChunkColumns next[kHeld];
+  Terms held[kChunks][kHeld];
+  Columns next[kHeld];
   int first = team.warp * kChunks * kGroups;
 #pragma unroll
   for (int tile = 0; tile < kTiles; ++tile) {
@@ -114,7 +132,7 @@ __device__ inline void mix_block(const BulkArguments& p,
           attnres::add_weighted_rows<T>(load(tile, here), terms(chunk, tile), rows);
         }
       } else {
-        attnres::ChunkColumns columns[kHeld];
+        Columns columns[kHeld];
 #pragma unroll
         for (int tile = 0; tile < kTiles; ++tile) {
           columns[tile] = next[tile];
@@ -153,8 +171,13 @@ __device__ inline void mix_tiles(const BulkArguments& p,
                                  const TeamMemory& own,
                                  const StagedGroup& staged) {
   constexpr int kChunks = sizeof(U) == 4 ? 1 : Shape::kChunks;
-  for (int block = 0; block < p.config.tokens * sums.query_blocks; ++block)
-    mix_block<T, U, Shape::kTiles, kChunks>(p, sums, team, own, staged, block);
+  for (int block = 0; block < p.config.tokens * sums.query_blocks; ++block) {
+    if (Shape::kTiles == 2 && own.terms.packed) {
+      mix_block<T, U, kPackedTiles, kChunks>(p, sums, team, own, staged, block);
+    } else {
+      mix_block<T, U, Shape::kTiles, kChunks>(p, sums, team, own, staged, block);
+    }
+  }
 }
 
 /// The same on FMA pipes, any values: one query of one token after the other.
