@@ -45,6 +45,9 @@ Cases small() {
   return cases;
 }
 
+/// More than 2^31 elements in a plane, and in the planes of an output together.
+Cases huge() { return {{read(2, 2, 1, 1049600, 2048)}, {read(2, 9, 1, 131072, 2048)}}; }
+
 /// One token up to just more than 64, widths beside every vector and warp, one source up to 64.
 void add_sizes(Cases& cases) {
   struct Size {
@@ -123,6 +126,7 @@ std::vector<ReadSuite> family_suites(CaseFields fields) {
       {"shapes", "the published headline shape and the widths of published models, bf16", shapes()},
       {"decode", "one token a sequence, D = 7168, bf16", decode()},
       {"small", "shapes that two CPU cores manage, bf16", small()},
+      {"huge", "more than 2^31 elements in a plane or across planes, bf16", huge()},
       {"edge", "the correctness matrix: sizes, types, layouts, input families", edge()}};
   for (ReadSuite& suite : suites) keep_different(suite.cases, fields);
   return suites;
