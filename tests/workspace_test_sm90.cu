@@ -1,4 +1,5 @@
-// What the Hopper backends of the column reduction ask for beside their output: no GPU is needed.
+// What the Hopper backends of the column reduction ask for beside their output, and how many keys they take: no
+// GPU is needed.
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -45,6 +46,20 @@ TEST(Workspace, OfHopperBackendsIsAFloatARowAndFourMebibytes) {
     }
   }
   EXPECT_GT(planned, 1000);
+}
+
+/// The most keys that one_pass_sm90 takes of a head of an H200: four chunks a CTA, eight with D up to 64.
+TEST(Limits, OfOnePassAreTheKeysThatStayOnChip) {
+  const auto takes = [](std::int64_t N, std::int64_t D) {
+    return static_cast<bool>(one_pass_sm90.supports({.M = 512, .N = N, .D = D}, kH200));
+  };
+  for (const std::int64_t D : {8, 64, 72, 96, 128}) {
+    const std::int64_t most = D <= 64 ? 67584 : 33792;
+    EXPECT_TRUE(takes(most, D)) << D;
+    EXPECT_FALSE(takes(most + 1, D)) << D;
+  }
+  EXPECT_EQ(one_pass_sm90.supports({.M = 512, .N = 33793, .D = 128}, kH200).reason,
+            "N must be at most 33792: the weights of a row stay on chip");
 }
 
 }  // namespace
