@@ -226,14 +226,32 @@ __global__ void draw_kernel(std::uint32_t* drawn) {  // [129]
   if (threadIdx.x == 0) drawn[128] = counter;
 }
 
+/// What 128 threads drew, and the number that the counter holds then.
+void expect_draws(std::vector<std::uint32_t> drawn) {
+  EXPECT_EQ(drawn.back(), 77u);
+  std::sort(drawn.begin(), drawn.end());  // 0 to 77, then 150 to 200
+  for (std::uint32_t i = 0; i <= 128; ++i) EXPECT_EQ(drawn[i], i < 78 ? i : i + 72);
+}
+
 TEST_F(Warps, SharedCountGivesEachThreadANumberOfItsOwnAndWraps) {
   const DeviceVector<std::uint32_t> drawn(std::vector<std::uint32_t>(129));
   draw_kernel<<<1, 128>>>(drawn.get());
   CUDA_CHECK_LAUNCH();
-  std::vector<std::uint32_t> got = drawn.host();
-  EXPECT_EQ(got.back(), 77u);
-  std::sort(got.begin(), got.end());  // 0 to 77, then 150 to 200
-  for (std::uint32_t i = 0; i <= 128; ++i) EXPECT_EQ(got[i], i < 78 ? i : i + 72);
+  expect_draws(drawn.host());
+}
+
+// The same of threads of several CTAs, from a counter in global memory: the last number.
+__global__ void draw_globally_kernel(std::uint32_t* drawn) {  // [129]
+  drawn[blockIdx.x * blockDim.x + threadIdx.x] = global_count_relaxed(drawn + 128, 200);
+}
+
+TEST_F(Warps, GlobalCountGivesThreadsOfAllCtasANumberOfTheirOwnAndWraps) {
+  std::vector<std::uint32_t> start(129);
+  start.back() = 150;
+  const DeviceVector<std::uint32_t> drawn(start);
+  draw_globally_kernel<<<16, 8>>>(drawn.get());
+  CUDA_CHECK_LAUNCH();
+  expect_draws(drawn.host());
 }
 
 // CTA 0 writes `data` late and then a flag; CTA 1 polls the flag for a while and reads `data`.

@@ -40,7 +40,9 @@ struct TermTiles {
   __device__ std::uint32_t* tile(int block, int index) const {
     return words + (block * tiles + index) * kTileWords;
   }
-  /// Sets output `output`'s weight of staged row `row`. kMayPack: of a kernel of two
+  /// Sets output `output`'s weight of staged row `row`, the large term first. Packed, the first eight rows' terms are
+  /// three of the four matrices of two products, and the last one has, where output o has two numbers a lane of four,
+  /// row 8 in lanes 0 and 1 and row 9 in lanes 2 and 3: small, middle, large, nothing. kMayPack: of a kernel of two
   /// tiles; the others need not ask.
   template <class T, bool kMayPack>
   __device__ void put(int output, int row, float weight) const {
@@ -170,6 +172,7 @@ __device__ inline void add_weighted_rows(const ChunkColumns (&columns)[2],
   }
 }
 
+/// The same of two packed tiles.
 template <class T>
 __device__ inline void add_weighted_rows(const PackedColumns& columns,
                                          const PackedTerms& terms,
