@@ -96,11 +96,12 @@ struct ChunkColumns {
 struct PackedColumns {
   std::uint32_t word[kChunkProducts][4];
 
-  /// As ChunkColumns::load.
+  /// Of a tile and the next, as ChunkColumns::load.
   __device__ static PackedColumns load(
-      const char* rows, int pitch, int count, int column, int lane) {
-    const ChunkColumns first = ChunkColumns::load(rows, pitch, kTileRows, 0, column, lane);
-    const int row = min(kTileRows + lane % 4 / 2, count - 1);
+      const char* rows, int pitch, int count, int tile, int column, int lane) {
+    const int next = (tile + 1) * kTileRows;
+    const ChunkColumns first = ChunkColumns::load(rows, pitch, next, tile, column, lane);
+    const int row = min(next + lane % 4 / 2, count - 1);
     const uint4 behind = *reinterpret_cast<const uint4*>(rows + row * pitch + column);
     const std::uint32_t twice[kChunkProducts] = {behind.x, behind.y, behind.z, behind.w};
     PackedColumns columns;
@@ -133,12 +134,13 @@ struct LaneTerms {
   }
 };
 
-/// A lane's part of a block's weights of two packed tiles.
+/// The same of two packed tiles.
 struct PackedTerms {
   std::uint32_t word[4];
 
-  __device__ static PackedTerms load(const std::uint32_t* tile, int lane) {
-    return {tile[lane], tile[32 + lane], tile[64 + lane], tile[96 + lane]};
+  __device__ static PackedTerms load(const std::uint32_t* tile, int lane, bool swap) {
+    const int at = swap ? lane ^ 8 : lane;
+    return {tile[at], tile[32 + at], tile[64 + at], tile[96 + at]};
   }
 };
 

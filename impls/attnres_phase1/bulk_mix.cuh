@@ -64,10 +64,9 @@ struct StagedGroup {
   int tokens;
 };
 
-/// The mixed rows of a block of outputs of a group of kTiles tiles of rows (0: any number; kPackedTiles: two with
-/// packed terms), on tensor cores;
-/// warps take kChunks chunks in turn. Of few tiles the weights stay in registers, and a chunk's columns come
-/// while the one before is mixed.
+/// The mixed rows of a block of outputs of a group of kTilesOf tiles of rows (0: any number; kPackedTiles: two with
+/// packed terms), on tensor cores; warps take kChunks chunks in turn. Of few tiles the weights stay in registers, and
+/// a chunk's columns come while the one before is mixed.
 ///
 /// A lane has eight columns of two outputs of a chunk. Of a pair's second chunk outputs are swapped, so that two
 /// neighbouring lanes have two chunks of one output, and 16 lanes 256 bytes of it. Half as many rows are open
@@ -95,21 +94,11 @@ __device__ inline void mix_block(const BulkArguments& p,
   U* const to = static_cast<U*>(p.out) + (s * p.tokens + t) * p.D + range.first * kColumns;
   const auto load = [&](int tile, int first) {
     const int column = min(first + team.lane / 4, range.count - 1) * 16;
-    if constexpr (kPacked) {
-      return Columns::load(staged.stage, p.config.row_bytes(), p.config.group_rows, column,
-                           team.lane);
-    } else {
-      return Columns::load(staged.stage, p.config.row_bytes(), p.config.group_rows, tile, column,
-                           team.lane);
-    }
+    return Columns::load(staged.stage, p.config.row_bytes(), p.config.group_rows, tile, column,
+                         team.lane);
   };
   const auto terms = [&](int chunk, int tile) {
-    const std::uint32_t* words = own.terms.tile(block, tile);
-    if constexpr (kPacked) {
-      return Terms::load(words, team.lane);
-    } else {
-      return Terms::load(words, team.lane, chunk == 1);
-    }
+    return Terms::load(own.terms.tile(block, tile), team.lane, chunk == 1);
   };
   Terms held[kChunks][kHeld];
   Columns next[kHeld];

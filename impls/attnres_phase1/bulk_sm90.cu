@@ -4,12 +4,13 @@
 //           products and as many of the mixed rows leave the FMA pipes, and the sums over threads go.
 // Mapping:  persistent CTAs, one an SM: three or four teams of four warps (BulkShape) take groups of tokens
 //           in turn, so that one's latencies pass while others compute, and refill the stages that they
-//           have read. Where memory is the limit, CTAs draw groups from a counter instead of taking them in
-//           turn (bulk_rows.cuh): some get more of its bandwidth than others. A warp multiplies a range of the columns, and mixes chunks of 64 or 128 of them in
-//           turn. Rows too large for an SM are split by columns over the 2, 4 or 8 CTAs of a cluster; so are
-//           few tokens.
+//           have read. Where memory is the limit, CTAs draw groups from a counter (bulk_rows.cuh): some get
+//           more of its bandwidth than others. A warp multiplies a range of the columns, and mixes chunks of
+//           64 or 128 of them in turn. Rows too large for an SM are split by columns over the 2, 4 or 8 CTAs
+//           of a cluster; so are few tokens.
 // Memory:   shared: the queries in 16 bits and as many stages of up to eight rows as fit (headline: 33 KB
-//           of queries, five stages of 33 KB). Up to 122 registers a thread, of three teams 142; no spills. Workspace: the counter.
+//           of queries, five stages of 33 KB). Up to 122 registers a thread, of three teams 145; no spills.
+//           Workspace: the counter.
 // Limit:    memory: N + S rows a token. Headline token: 48 KB, 2,990 clocks of an SM at its share of the
 //           copy rate, and about 3,600 warp instructions, 900 clocks.
 // Rounding: products of 16-bit elements are exact, sums fp32 (tensor cores truncate: chains of eight
