@@ -5,34 +5,24 @@ namespace attn::colreduce {
 namespace {
 
 // D, crews of score groups, groups of a crew, slots of queries, chunks of a CTA, which is slots of keys, and slots of
-// weights.
-// Four crews of one group read queries once and pay for a tile once, however few of its chunks a mask leaves: causal
-// 4096^2 takes less than with two crews of two. But a crew of two is done with four chunks sooner, and weights, which
-// wait for the last of them, are short of slots at D = 96 and 128.
-template <int kD, int kWeightSlots, bool kMasked, bool kCrewsOfTwo, int kChunks = 4>
-using OnePass = ResidentPolicy<kD,
-                               kCrewsOfTwo ? 2 : 4,
-                               kCrewsOfTwo ? 2 : 1,
-                               2,
-                               kChunks,
-                               kChunks,
-                               kWeightSlots,
-                               false,
-                               kMasked>;
+// weights. Four crews of one group read a tile's queries once and pay for a tile once, however few of its chunks a mask
+// leaves.
+template <int kD, int kWeightSlots, bool kMasked>
+using OnePass = ResidentPolicy<kD, 4, 1, 2, 4, 4, kWeightSlots, false, kMasked>;
 
 template <int kD, bool kMasked>
 struct OnePassPolicy;
 template <bool kMasked>
-struct OnePassPolicy<64, kMasked> : OnePass<64, 21, kMasked, false> {};
+struct OnePassPolicy<64, kMasked> : OnePass<64, 21, kMasked> {};
 template <bool kMasked>
-struct OnePassPolicy<96, kMasked> : OnePass<96, 15, kMasked, !kMasked> {};
+struct OnePassPolicy<96, kMasked> : OnePass<96, 15, kMasked> {};
 template <bool kMasked>
-struct OnePassPolicy<128, kMasked> : OnePass<128, 15, kMasked, !kMasked> {};
+struct OnePassPolicy<128, kMasked> : OnePass<128, 15, kMasked> {};
 
 // With D = 64 a CTA can hold twice as many keys. Two tiles of weights are all that then fit, crews of two are done with
 // one sooner: for heads that do not fit the device otherwise.
 template <bool kMasked>
-struct WidePolicy : OnePass<64, 17, kMasked, true, 8> {};
+struct WidePolicy : ResidentPolicy<64, 2, 2, 2, 8, 8, 17, false, kMasked> {};
 
 }  // namespace
 

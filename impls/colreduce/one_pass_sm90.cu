@@ -5,9 +5,9 @@
 //   up their parts of the normalisers.
 // Mapping: a team of CTAs shares a head, each owns up to four chunks of 64 keys (D up to 64: eight, where
 //   a head does not fit otherwise), dealt in a zigzag so that a causal mask leaves all equally much.
-//   Queries stream past in tiles of 64. Crews of score groups (warpgroups), two of two or four of one,
-//   take tiles in turn; exchange warps tell and learn the normalisers; column warps reduce the weights
-//   over the queries; one thread loads.
+//   Queries stream past in tiles of 64. Four score groups (warpgroups), with eight chunks two crews of
+//   two, take tiles in turn; exchange warps tell and learn the normalisers; column warps reduce the
+//   weights over the queries; one thread loads.
 // Memory: 64 KiB of keys, two tiles of queries and 15 chunks of weights (8 KiB each; at D = 128); one
 //   CTA an SM. The workspace holds words of 8 bytes (resident_sm90.h).
 // Traffic: 2 B H M N D FLOP, B H M N exponentials, keys once from HBM, queries once a CTA of the

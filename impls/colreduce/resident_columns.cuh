@@ -17,8 +17,8 @@
 namespace attn::colreduce {
 
 /// A sum is a product of the transposed weights with the row factors, on tensor cores: of the eight
-/// columns of its B operand the first holds a factor in fp16, the second what it lacks (kRestBits), the
-/// others zero. A maximum is taken on fp32 products.
+/// columns of its B operand the even ones hold the factors in fp16, the odd ones what they lack (kRestBits), so that
+/// all four lanes of a key have its sum, and each stores some. A maximum is taken on fp32 products.
 template <class Policy, bool kMax>
 class ColumnWarp {
  public:
@@ -27,13 +27,21 @@ class ColumnWarp {
                         const Team& team,
                         int warp,
                         int lane)
-      : args_(args), shared_(shared), team_(team), warp_(warp), lane_(lane) {}
+      : args_(args),
+        shared_(shared),
+        team_(team),
+        warp_(warp),
+        lane_(lane),
+        slice_(team.team),
+        left_(args.slice) {}
 
   __device__ void run() {
     clear();
     if (team_.first_tile == team_.row_tiles) {  // no query sees a key of this rank
-      for (int round = 0; round < team_.rounds; round += args_.slice)
-        store(heads_of(args_, team_).slice_of(round), 0);
+      for (int round = 0; round < team_.rounds; round += args_.slice) {
+        store();
+        slice_ += args_.teams;
+      }
       return;
     }
     RingCursor tiles;
@@ -59,10 +67,10 @@ class ColumnWarp {
   }
 
  private:
-  static constexpr int kSharers = Policy::kSharers;
   static constexpr int kPieces = 4 / kSharers;  // of 16 keys, of the four in a chunk
   static constexpr int kOwnChunks = Policy::kChunks * kSharers / kColumnWarps;  // of a warp
   static constexpr int kSteps = kTileRows / 16;
+  static_assert(kPieces == 2, "two chains of products, four groups of eight keys");
 
   /// Of a tile, the warp's chunk number `own`, and the first of its pieces of it.
   __device__ __forceinline__ int own_chunk(int own) const {
@@ -83,21 +91,21 @@ class ColumnWarp {
   __device__ void finish_head(const TileCursor& cursor) {
     constexpr int kSlots = Policy::kPoisonSlots;
     poison_end_ = max(poison_end_, shared_.poison_end[cursor.round % kSlots]);
-    const TeamHeads heads = heads_of(args_, team_);
-    if (heads.ends_slice(cursor.round)) {
-      store(heads.slice_of(cursor.round), poison_end_);
+    if (--left_ == 0) {
+      store();
       clear();
+      slice_ += args_.teams;
+      left_ = args_.slice;
     }
     if (warp_ != 0 || lane_ != 0) return;
     // Last read half a ring of heads ago, next used half a ring from now.
     shared_.poison_end[(cursor.round + kSlots / 2) % kSlots] = 0;
   }
 
-  /// B operands of a tile: lanes of the first two columns hold factors, the others zeros.
+  /// B operands of a tile: a lane holds the factors of two rows or what they lack.
   __device__ void take_factors(int slot) {
     if constexpr (!kMax) {
-      const int column = lane_ / 4;
-      const unsigned halves = column == 0 ? 0x5410u : 0x7632u;  // high or low parts of two rows
+      const unsigned halves = lane_ / 4 % 2 == 0 ? 0x5410u : 0x7632u;  // low or high halves
 #pragma unroll
       for (int step = 0; step < kSteps; ++step)
 #pragma unroll
@@ -105,7 +113,7 @@ class ColumnWarp {
           const uint2 pair = *reinterpret_cast<const uint2*>(
               &shared_.rows[slot][warp_ / kSharers % Policy::kCrewGroups]
                            [16 * step + 8 * i + lane_ % 4 * 2]);
-          factors_[step][i] = column < 2 ? __byte_perm(pair.x, pair.y, halves) : 0u;
+          factors_[step][i] = __byte_perm(pair.x, pair.y, halves);
         }
     }
   }
@@ -116,28 +124,24 @@ class ColumnWarp {
     const std::uint32_t row = lane_ / 16 * 8 + lane_ % 8;
     const std::uint32_t address = sm90::shared_address(shared_.weights[chunk.slot]) + row * 128 +
                                   ((2 * first_piece() + lane_ / 8 % 2 ^ lane_ % 8) << 4);
+    float part[kPieces][4] = {};  // two chains of products that do not wait for each other
 #pragma unroll
-    for (int half = 0; half < kPieces; half += 2) {
-      float part[2][4] = {};  // two chains of products that do not wait for each other
+    for (int step = 0; step < kSteps; ++step) {
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step) {
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          std::uint32_t weights[4];
-          sm80::ldmatrix_x4_transposed(weights, (address ^ ((half + i) << 5)) + step * 16 * 128);
-          add(part[i], weights, step, slot);
-        }
+      for (int i = 0; i < kPieces; ++i) {
+        std::uint32_t weights[4];
+        sm80::ldmatrix_x4_transposed(weights, (address ^ (i << 5)) + step * 16 * 128);
+        add(part[i], weights, step, slot);
       }
-      constexpr float kRest = 1.0f / (1 << kRestBits);
-      // fp32 additions: tensor cores truncate, which over many tiles would add up.
-#pragma unroll
-      for (int i = 0; i < 2; ++i)
-#pragma unroll
-        for (int r = 0; r < 2; ++r)
-          columns[half + i][r] =
-              kMax ? fmaxf(columns[half + i][r], part[i][2 * r])
-                   : columns[half + i][r] + fmaf(part[i][2 * r + 1], kRest, part[i][2 * r]);
     }
+    constexpr float kRest = 1.0f / (1 << kRestBits);
+    // fp32 additions: tensor cores truncate, which over many tiles would add up.
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i)
+#pragma unroll
+      for (int r = 0; r < 2; ++r)
+        columns[i][r] = kMax ? fmaxf(columns[i][r], part[i][2 * r])
+                             : columns[i][r] + fmaf(part[i][2 * r + 1], kRest, part[i][2 * r]);
     // To a score group: the slot may be written again.
     release_together(shared_.weight_free[chunk.slot][chunk.turn % Policy::kTurnBarriers], lane_);
   }
@@ -158,26 +162,29 @@ class ColumnWarp {
     }
   }
 
-  /// To the place of the slice's output head, or of its part of one: [parts, output heads, N].
-  __device__ void store(int slice, int poison_end) {
-    const int outputs = args_.heads / args_.slice / args_.parts;
-    const auto place =
-        static_cast<std::uint32_t>(slice % args_.parts * outputs + slice / args_.parts);
+  /// To the place of the slice's output head, or of its part of one: [parts, output heads, N]. Of four groups of eight
+  /// keys one after the other a lane has one key each, and stores that of the group lane % 4.
+  __device__ void store() {
+    auto place = static_cast<std::uint32_t>(slice_);
+    if (args_.parts > 1) {
+      const int outputs = args_.heads / args_.slice / args_.parts;
+      place = static_cast<std::uint32_t>(slice_ % args_.parts * outputs + slice_ / args_.parts);
+    }
+    const bool odd = lane_ % 2 != 0;
+    const bool high = lane_ % 4 >= 2;
 #pragma unroll
     for (int own = 0; own < kOwnChunks; ++own) {
-      const int first_key = team_.tiles.first_key(own_chunk(own)) + 16 * first_piece() + lane_ / 4;
+      const int n =
+          team_.tiles.first_key(own_chunk(own)) + 16 * first_piece() + lane_ % 4 * 8 + lane_ / 4;
+      float groups[4];
 #pragma unroll
-      for (int piece = 0; piece < kPieces; ++piece) {
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          float whole = columns_[own][piece][r];
-          if constexpr (kMax) whole = warp_reduce<4>(whole, Max{});
-          whole *= args_.factor;
-          const int n = first_key + 16 * piece + 8 * r;
-          if (lane_ % 4 == 0 && n < args_.mask.N)
-            store_reduced(args_, place, n, n < poison_end ? NAN : whole);
-        }
+      for (int i = 0; i < 4; ++i) {
+        groups[i] = columns_[own][i / 2][i % 2];
+        if constexpr (kMax) groups[i] = warp_reduce<4>(groups[i], Max{});
       }
+      const float whole = high ? (odd ? groups[3] : groups[2]) : (odd ? groups[1] : groups[0]);
+      if (n < args_.mask.N)
+        store_reduced(args_, place, n, n < poison_end_ ? NAN : whole * args_.factor);
     }
   }
 
@@ -189,6 +196,8 @@ class ColumnWarp {
   std::uint32_t factors_[kSteps][2];       // B operands of the tile
   float columns_[kOwnChunks][kPieces][2];  // keys lane / 4 and the eighth after it, 16 keys a piece
   int poison_end_;  // of the slice's heads: keys before this one are poisoned
+  int slice_;       // under way
+  int left_;        // of its heads
 };
 
 }  // namespace attn::colreduce

@@ -37,8 +37,7 @@ __device__ inline void prepare(typename Policy::Shared& shared, int thread, bool
 #pragma unroll
   for (int turn = 0; turn < kTurns; ++turn) {
     if (thread != 32 * turn) continue;
-    for (auto& slot : shared.weight_free)
-      mbarrier_init(shared_address(&slot[turn]), Policy::kSharers);
+    for (auto& slot : shared.weight_free) mbarrier_init(shared_address(&slot[turn]), kSharers);
   }
   if (thread == 32 * kTurns) init(shared.tile_full, kCrewWarps);
   if (thread == 32 * (kTurns + 1)) init(shared.factor_full, 1);

@@ -19,11 +19,7 @@ class Loader {
   __device__ Loader(const ResidentArguments& args,
                     typename Policy::Shared& shared,
                     const Team& team)
-      : args_(args),
-        shared_(shared),
-        team_(team),
-        cursor_(team),
-        head_(heads_of(args, team).head_of(0)) {}
+      : args_(args), shared_(shared), team_(team), cursor_(team), place_(place_of(0)) {}
 
   /// Loads until a slot is needed that somebody must give back first.
   __device__ __forceinline__ void begin() {
@@ -38,7 +34,7 @@ class Loader {
       while (chunk_ < team_.used_chunks) load_keys();
       cursor_.advance(team_);
       if (cursor_.ended(team_)) return;
-      if (cursor_.first(team_)) head_ = heads_of(args_, team_).head_of(cursor_.round);
+      if (cursor_.first(team_)) place_ = place_of(cursor_.round);
       // The first tile of a head goes before its keys, whose slots become free later.
       load_queries();
       if (cursor_.first(team_)) chunk_ = 0;
@@ -47,6 +43,22 @@ class Loader {
   }
 
  private:
+  /// Where a head's queries and keys lie in their tensor maps. Divisions: once a head, not once a load.
+  struct Place {
+    int q_head;
+    int q_batch;
+    int k_head;
+    int k_batch;
+  };
+
+  __device__ __forceinline__ Place place_of(int round) const {
+    const int head = heads_of(args_, team_).head_of(round);
+    const int batch = head / args_.H;
+    const int h = head % args_.H;
+    return {h * args_.q.head_step, batch * args_.q.batch_step,
+            h / args_.sharing * args_.k.head_step, batch * args_.k.batch_step};
+  }
+
   __device__ __forceinline__ void load_queries() {
     const std::uint32_t full = sm90::shared_address(&shared_.query_full[crews_.slot]);
     // From the warps of a crew: the tile that was here is in their registers.
@@ -57,28 +69,19 @@ class Loader {
     for (int box = 0; box < Policy::kBoxes; ++box)
       sm90::tma_load_4d(
           sm90::shared_address(shared_.queries[queries_.slot]) + box * Policy::kBoxBytes,
-          &args_.q.map, full, 64 * box, cursor_.tile * kTileRows,
-          head_ % args_.H * args_.q.head_step, head_ / args_.H * args_.q.batch_step);
+          &args_.q.map, full, 64 * box, cursor_.tile * kTileRows, place_.q_head, place_.q_batch);
     queries_.template advance<Policy::kQuerySlots>();
     crews_.template advance<Policy::kCrews>();
-  }
-
-  /// Where a query head's keys lie in their tensor map.
-  __device__ __forceinline__ int key_head(int head) const {
-    return head % args_.H / args_.sharing * args_.k.head_step;
-  }
-  __device__ __forceinline__ int key_batch(int head) const {
-    return head / args_.H * args_.k.batch_step;
   }
 
   /// The keys of the team's next head into L2: its tiles begin by waiting for them.
   __device__ __forceinline__ void prefetch_keys() {
     if (cursor_.round + 1 == team_.rounds) return;
-    const int head = heads_of(args_, team_).head_of(cursor_.round + 1);
+    const Place place = place_of(cursor_.round + 1);
     for (int chunk = 0; chunk < team_.used_chunks; ++chunk)
       for (int box = 0; box < Policy::kBoxes; ++box)
-        sm90::tma_prefetch_4d(&args_.k.map, 64 * box, team_.tiles.first_key(chunk), key_head(head),
-                              key_batch(head));
+        sm90::tma_prefetch_4d(&args_.k.map, 64 * box, team_.tiles.first_key(chunk), place.k_head,
+                              place.k_batch);
   }
 
   /// The next chunk of the cursor's head.
@@ -100,8 +103,8 @@ class Loader {
 #pragma unroll
     for (int box = 0; box < Policy::kBoxes; ++box)
       sm90::tma_load_4d(sm90::shared_address(shared_.keys[slot]) + box * Policy::kBoxBytes,
-                        &args_.k.map, full, 64 * box, team_.tiles.first_key(chunk_),
-                        key_head(head_), key_batch(head_));
+                        &args_.k.map, full, 64 * box, team_.tiles.first_key(chunk_), place_.k_head,
+                        place_.k_batch);
     ++chunk_;
   }
 
@@ -109,7 +112,7 @@ class Loader {
   typename Policy::Shared& shared_;
   const Team& team_;
   TileCursor cursor_;
-  int head_;            // the cursor's
+  Place place_;         // of the cursor's head
   RingCursor queries_;  // where the next tile of queries goes
   RingCursor crews_;    // the crew that it is for
   int chunk_ = 0;       // of the cursor's head, the next one to load

@@ -14,6 +14,8 @@ namespace attn::colreduce {
 /// reduce the weights over the queries.
 inline constexpr int kExchangeWarps = 3;  // of the four service warps; the last one loads
 inline constexpr int kColumnWarps = 4;
+inline constexpr int kSharers =
+    2;  // of them share a chunk by its keys: many tiles have fewer chunks than warps
 inline constexpr int kOtherGroups = 2;  // warpgroups besides the score groups
 
 /// Sizes, in tiles of 64 queries and chunks of 64 keys.
@@ -57,8 +59,6 @@ struct ResidentPolicy {
   /// Tiles under way, from the scores to the columns.
   static constexpr int kTileSlots = 12 / kCrewGroups;
   static constexpr int kPoisonSlots = 4 * kTileSlots;
-  /// Column warps that share a chunk by its keys: under a mask many tiles have too few chunks for all warps.
-  static constexpr int kSharers = kMasked ? 2 : 1;
   /// Barriers of a slot of weights, for turns of the ring one after the other. A crew sees few of a slot's
   /// turns, and could not tell one from the next but one by a barrier's parity alone.
   static constexpr int kTurnBarriers = 4;

@@ -88,7 +88,6 @@ struct TeamHeads {
   ATTN_HOST_DEVICE constexpr int head_of(int round) const {
     return slice_of(round) * slice + round % slice;
   }
-  ATTN_HOST_DEVICE constexpr bool ends_slice(int round) const { return (round + 1) % slice == 0; }
 };
 
 }  // namespace attn::colreduce
