@@ -14,8 +14,8 @@ namespace attn::colreduce {
 /// reduce the weights over the queries.
 inline constexpr int kExchangeWarps = 3;  // of the four service warps; the last one loads
 inline constexpr int kColumnWarps = 4;
-inline constexpr int kSharers =
-    2;  // of them share a chunk by its keys: many tiles have fewer chunks than warps
+/// Column warps that share a chunk by its keys: many tiles have fewer chunks than there are warps.
+inline constexpr int kSharers = 2;
 inline constexpr int kOtherGroups = 2;  // warpgroups besides the score groups
 
 /// Sizes, in tiles of 64 queries and chunks of 64 keys.
