@@ -32,15 +32,14 @@ class ColumnWarp {
         team_(team),
         warp_(warp),
         lane_(lane),
-        slice_(team.team),
-        left_(args.slice) {}
+        slices_(heads_of(args, team)) {}
 
   __device__ void run() {
     clear();
     if (team_.first_tile == team_.row_tiles) {  // no query sees a key of this rank
       for (int round = 0; round < team_.rounds; round += args_.slice) {
         store();
-        slice_ += args_.teams;
+        slices_.advance(heads_of(args_, team_));
       }
       return;
     }
@@ -91,11 +90,10 @@ class ColumnWarp {
   __device__ void finish_head(const TileCursor& cursor) {
     constexpr int kSlots = Policy::kPoisonSlots;
     poison_end_ = max(poison_end_, shared_.poison_end[cursor.round % kSlots]);
-    if (--left_ == 0) {
+    if (slices_.finish_head()) {
       store();
       clear();
-      slice_ += args_.teams;
-      left_ = args_.slice;
+      slices_.advance(heads_of(args_, team_));
     }
     if (warp_ != 0 || lane_ != 0) return;
     // Last read half a ring of heads ago, next used half a ring from now.
@@ -165,10 +163,11 @@ class ColumnWarp {
   /// To the place of the slice's output head, or of its part of one: [parts, output heads, N]. Of four groups of eight
   /// keys one after the other a lane has one key each, and stores that of the group lane % 4.
   __device__ void store() {
-    auto place = static_cast<std::uint32_t>(slice_);
+    const int slice = slices_.slice;
+    auto place = static_cast<std::uint32_t>(slice);
     if (args_.parts > 1) {
       const int outputs = args_.heads / args_.slice / args_.parts;
-      place = static_cast<std::uint32_t>(slice_ % args_.parts * outputs + slice_ / args_.parts);
+      place = static_cast<std::uint32_t>(slice % args_.parts * outputs + slice / args_.parts);
     }
     const bool odd = lane_ % 2 != 0;
     const bool high = lane_ % 4 >= 2;
@@ -196,8 +195,7 @@ class ColumnWarp {
   std::uint32_t factors_[kSteps][2];       // B operands of the tile
   float columns_[kOwnChunks][kPieces][2];  // keys lane / 4 and the eighth after it, 16 keys a piece
   int poison_end_;  // of the slice's heads: keys before this one are poisoned
-  int slice_;       // under way
-  int left_;        // of its heads
+  SliceCursor slices_;
 };
 
 }  // namespace attn::colreduce

@@ -90,4 +90,19 @@ struct TeamHeads {
   }
 };
 
+/// Where a team is among its slices, counted from head to head: no divisions.
+struct SliceCursor {
+  int slice;  ///< under way
+  int left;   ///< of its heads
+
+  ATTN_HOST_DEVICE constexpr explicit SliceCursor(const TeamHeads& heads)
+      : slice(heads.team), left(heads.slice) {}
+  /// One head more is done: whether it was the slice's last.
+  ATTN_HOST_DEVICE constexpr bool finish_head() { return --left == 0; }
+  ATTN_HOST_DEVICE constexpr void advance(const TeamHeads& heads) {
+    slice += heads.teams;
+    left = heads.slice;
+  }
+};
+
 }  // namespace attn::colreduce
