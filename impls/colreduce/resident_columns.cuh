@@ -103,16 +103,18 @@ class ColumnWarp {
   /// B operands of a tile: a lane holds the factors of two rows or what they lack.
   __device__ void take_factors(int slot) {
     if constexpr (!kMax) {
-      const unsigned halves = lane_ / 4 % 2 == 0 ? 0x5410u : 0x7632u;  // low or high halves
+      const int lacking = lane_ / 4 % 2 * (kTileRows / 2);
+      const auto* words =
+          reinterpret_cast<const uint4*>(&shared_.rows[slot][warp_ / kSharers % Policy::kCrewGroups]
+                                                      [lacking + factor_word(lane_ % 4)]);
 #pragma unroll
-      for (int step = 0; step < kSteps; ++step)
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          const uint2 pair = *reinterpret_cast<const uint2*>(
-              &shared_.rows[slot][warp_ / kSharers % Policy::kCrewGroups]
-                           [16 * step + 8 * i + lane_ % 4 * 2]);
-          factors_[step][i] = __byte_perm(pair.x, pair.y, halves);
-        }
+      for (int pair = 0; pair < kSteps / 2; ++pair) {
+        const uint4 steps = words[pair];
+        factors_[2 * pair][0] = steps.x;
+        factors_[2 * pair][1] = steps.y;
+        factors_[2 * pair + 1][0] = steps.z;
+        factors_[2 * pair + 1][1] = steps.w;
+      }
     }
   }
 

@@ -63,6 +63,10 @@ __device__ inline std::uint64_t* total_of(const ResidentArguments& args,
          place / 4 * (4 * kTotalSpread) + place % 4;
 }
 
+/// Where the factors of rows 2 pair and 2 pair + 1 of a tile lie: words of B operands (k 16, n 8) of its four steps of 16
+/// rows, the eight of a lane side by side. What the factors lack follows in the same order.
+__device__ __forceinline__ int factor_word(int pair) { return pair % 4 * 8 + pair / 4; }
+
 /// Of rows 2 lane and 2 lane + 1: a sum of 2^x, as a multiple of 2^origin.
 struct RowSums {
   float origin[2];
@@ -181,9 +185,11 @@ class ExchangeWarp {
   __device__ bool add_up(const RowSums& own, RowSums& sums) {
     std::uint64_t* totals = turn_ ? totals_[1] : totals_[0];
     constexpr int kRows = 32 * kTotalSpread;
+    std::uint64_t parts[2];
 #pragma unroll
-    for (int r = 0; r < 2; ++r)
-      sm90::add_relaxed(totals + kRows * r, RowTotals::part(own.sum[r], own.origin[r], expected_));
+    for (int r = 0; r < 2; ++r) parts[r] = RowTotals::part(own.sum[r], own.origin[r], expected_);
+#pragma unroll
+    for (int r = 0; r < 2; ++r) sm90::add_relaxed(totals + kRows * r, parts[r]);
     std::uint64_t total[2];
     do {
 #pragma unroll
@@ -316,9 +322,14 @@ class ExchangeWarp {
         poisoned[r] = poisoned[r] || (weighs[r] && factor != factor);
         factors[r] = weighs[r] ? fmaxf(factor, 0.0f) : 0.0f;  // 0 for NaN
       }
-      auto* place = reinterpret_cast<uint2*>(&shared_.rows[slot][member][2 * lane_]);
-      *place = kMax ? make_uint2(__float_as_uint(factors[0]), __float_as_uint(factors[1]))
-                    : split_factors(factors);
+      std::uint32_t* words = shared_.rows[slot][member];
+      if constexpr (kMax) {
+        *reinterpret_cast<float2*>(words + 2 * lane_) = make_float2(factors[0], factors[1]);
+      } else {
+        const uint2 split = split_factors(factors);
+        words[factor_word(lane_)] = split.x;
+        words[kTileRows / 2 + factor_word(lane_)] = split.y;
+      }
     }
     if (__any_sync(0xffffffffu, poisoned[0] || poisoned[1])) poison_keys(cursor, row, poisoned);
     release_together(shared_.factor_full[slot], lane_);
@@ -333,17 +344,15 @@ class ExchangeWarp {
                   static_cast<int>(args_.mask.key_end(row + r)));
     __syncwarp();
   }
-  /// Each factor as an fp16 number in the low half and what it lacks, times 2^kRestBits, in the high half.
+  /// Both factors as fp16 numbers, and what they lack, times 2^kRestBits.
   __device__ static uint2 split_factors(const float (&factors)[2]) {
     const __half2 high = __floats2half2_rn(factors[0], factors[1]);
     const float2 taken = __half22float2(high);
     constexpr float kRest = 1 << kRestBits;
     const __half2 rest =
         __floats2half2_rn((factors[0] - taken.x) * kRest, (factors[1] - taken.y) * kRest);
-    const __half2 first = __lows2half2(high, rest);
-    const __half2 second = __highs2half2(high, rest);
-    return make_uint2(*reinterpret_cast<const std::uint32_t*>(&first),
-                      *reinterpret_cast<const std::uint32_t*>(&second));
+    return make_uint2(*reinterpret_cast<const std::uint32_t*>(&high),
+                      *reinterpret_cast<const std::uint32_t*>(&rest));
   }
 
   const ResidentArguments& args_;

@@ -31,7 +31,10 @@ class Loader {
   __device__ __forceinline__ void run() {
     if (team_.first_tile == team_.row_tiles) return;
     while (true) {
-      while (chunk_ < team_.used_chunks) load_keys();
+      // In turn with the first tiles: both wait for score groups that are not done with the head before.
+      if (chunk_ < team_.used_chunks) load_keys();
+      if (cursor_.last(team_))
+        while (chunk_ < team_.used_chunks) load_keys();
       cursor_.advance(team_);
       if (cursor_.ended(team_)) return;
       if (cursor_.first(team_)) place_ = place_of(cursor_.round);

@@ -125,12 +125,16 @@ class ScoreGroup {
         wait_together(shared_.key_full[keys], key_phase(j, cursor.round));
       float scores[32];
       issue(scores, keys);
+      // To the loader, before room for weights, which may take longer.
+      if (last || Policy::kStreamKeys) {
+        sm90::wgmma_wait<0>();
+        release_together(shared_.key_free[keys], lane());
+      }
       // From a column warp: it has read the weights that were where these go.
       wait_together(shared_.weight_free[weights.slot][weights.turn % Policy::kTurnBarriers],
                     weights.turn / Policy::kTurnBarriers & 1);
       sm90::wgmma_wait<0>();
       sm90::pin_registers(scores);
-      if (last || Policy::kStreamKeys) release_together(shared_.key_free[keys], lane());
       if (Policy::kMasked && hides) hide(scores, team_.tiles.first_key(j));
       weigh(scores, j, weights.slot);
       weights.template advance<Policy::kWeightSlots>(Policy::kCrewGroups);
