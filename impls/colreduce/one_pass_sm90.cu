@@ -8,8 +8,8 @@
 //   Queries stream past in tiles of 64. Four score groups (warpgroups), with eight chunks two crews of
 //   two, take tiles in turn; exchange warps tell and learn the normalisers; column warps reduce the
 //   weights over the queries; one thread loads.
-// Memory: 64 KiB of keys, two tiles of queries and 15 chunks of weights (8 KiB each; at D = 128); one
-//   CTA an SM. The workspace holds words of 8 bytes (resident_sm90.h).
+// Memory, at D = 128: 64 KiB of keys, a tile of queries (16 KiB) and 17 chunks of weights (8 KiB each), under a
+//   mask two tiles and 15 chunks; one CTA an SM. The workspace holds words of 8 bytes (resident_sm90.h).
 // Traffic: 2 B H M N D FLOP, B H M N exponentials, keys once from HBM, queries once a CTA of the
 //   team from L2; 64 additions a tile and rank. Limits: README.md.
 // Rounding: scores and sums fp32, ex2.approx; exponentials relative to a row's reference rounded to

@@ -68,7 +68,8 @@ struct ResidentPolicy {
     unsigned char queries[kQuerySlots][kTileBytes];
     unsigned char weights[kWeightSlots][kWeightBytes];  // [query][key], fp16, swizzled
     /// Of a row, in the chunks of each group of the crew: log2 of what its exponentials are relative to, from a
-    /// score group; then, in the same place, the factor that makes them weights, from an exchange warp.
+    /// score group; then, in the same words in other order (factor_word), the factors that make them weights, from
+    /// an exchange warp.
     alignas(16) std::uint32_t rows[kTileSlots][kCrewGroups][kTileRows];
     float sums[kTileSlots][kCrewGroups][kTileRows];  // of a row's exponentials
     int poison_end[kPoisonSlots];  // by head: keys before this one are poisoned by a NaN row
