@@ -322,6 +322,7 @@ class ExchangeWarp {
         poisoned[r] = poisoned[r] || (weighs[r] && factor != factor);
         factors[r] = weighs[r] ? fmaxf(factor, 0.0f) : 0.0f;  // 0 for NaN
       }
+      // A lane overwrites references of others, who have read them: the warp has voted since.
       std::uint32_t* words = shared_.rows[slot][member];
       if constexpr (kMax) {
         *reinterpret_cast<float2*>(words + 2 * lane_) = make_float2(factors[0], factors[1]);
